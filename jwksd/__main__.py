@@ -1,0 +1,5 @@
+"""``python -m jwksd``: the same as the ``jwksd`` command."""
+
+from jwksd.cli import main
+
+main()

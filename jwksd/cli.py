@@ -1,0 +1,78 @@
+"""The ``jwksd`` command."""
+
+import sys
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python import usage
+
+from jwksd import __version__
+from jwksd.errors import StartUpRefused
+from jwksd.tap import Daemon, Options, makeService
+from jwksd.web.listener import base_url
+
+
+class CommandOptions(usage.Options):
+    """``jwksd COMMAND``."""
+
+    synopsis = "jwksd COMMAND [options]"
+    subCommands = [["serve", None, Options, "Run the server until it is stopped."]]
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"jwksd {__version__}")
+        raise SystemExit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of the command; ``arguments`` are by default those of the process."""
+    command = CommandOptions()
+    try:
+        command.parseOptions(arguments)
+    except usage.UsageError as error:
+        raise StartUpRefused(f"{error} (--help lists the commands)") from None
+    if command.subCommand is None:
+        raise StartUpRefused("no command given: try jwksd serve, or jwksd --help")
+    run(command.subOptions)
+
+
+def serve(arguments: Sequence[str]) -> None:
+    """``jwksd serve`` without the word, for ``main.py``."""
+    options = Options()
+    options.parseOptions(arguments)
+    run(options)
+
+
+def run(options: Options) -> None:
+    """Run the server in the foreground until SIGINT or SIGTERM: log on stderr, greeting on stdout.
+
+    Raises:
+        StartUpRefused: it cannot start.
+    """
+    from twisted.internet import reactor
+
+    service = makeService(options)
+    service.privilegedStartService()
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    start(service, reactor)
+    print(greeting(service), flush=True)
+    reactor.run()
+
+
+def start(service: Daemon, reactor: IReactorCore) -> None:
+    """Start the service, and have the reactor stop it."""
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+
+
+def greeting(service: Daemon) -> str:
+    """Where it listens, and two lines to try."""
+    urls = [url for url in map(base_url, service.listener.addresses) if url is not None]
+    if not urls:
+        return f"jwksd is ready: {', '.join(map(str, service.listener.addresses))}"
+    return (
+        f"jwksd listens on {', '.join(urls)}; try\n"
+        f"  curl -X POST {urls[0]}/auth\n"
+        f"  curl {urls[0]}/.well-known/jwks.json"
+    )

@@ -1,0 +1,30 @@
+"""What is published: the bytes of a key set, and their entity tag.
+
+A document is built once per change and then handed out as it is. The same keys in the same order
+give the same bytes and the same tag in every process.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+_HEAD, _TAIL = b'{"keys":[', b"]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JWK Set (RFC 7517 §5) as UTF-8 JSON, with its strong entity tag (RFC 9110 §8.8.3)."""
+
+    body: bytes
+    etag: bytes
+
+    @property
+    def members(self) -> bytes:
+        """The JSON text between the brackets of ``keys``."""
+        return self.body[len(_HEAD) : -len(_TAIL)]
+
+
+def key_set(members: Iterable[bytes]) -> Document:
+    """The set of these keys, each JSON text already, in the order given."""
+    body = _HEAD + b",".join(members) + _TAIL
+    return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')

@@ -1,0 +1,163 @@
+"""One tree of errors: each knows its slug, its HTTP status and its title.
+
+The web layer turns any of them into one RFC 9457 problem document. A detail says what was wrong
+and what would be right, and never holds key material.
+"""
+
+from typing import ClassVar
+
+
+class JwksdError(Exception):
+    """The root of the tree. Raised itself only where the fault is our own."""
+
+    slug: ClassVar[str] = "internal-error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Header fields that go with the answer, by name."""
+        return {}
+
+
+class MalformedRequest(JwksdError):
+    """The bytes are no HTTP message that we can frame (RFC 9112)."""
+
+    slug = "malformed-request"
+    status = 400
+    title = "Malformed HTTP request"
+
+
+class InvalidParameter(JwksdError):
+    """A parameter or a body has a value that is not allowed."""
+
+    slug = "invalid-parameter"
+    status = 400
+    title = "Invalid parameter"
+
+
+class UnknownPath(JwksdError):
+    """Nothing is served at this path."""
+
+    slug = "unknown-path"
+    status = 404
+    title = "Unknown path"
+
+
+class UnknownKey(JwksdError):
+    """No live key has this kid."""
+
+    slug = "unknown-key"
+    status = 404
+    title = "Unknown key"
+
+
+class MethodNotAllowed(JwksdError):
+    """The path exists, but not with this method (RFC 9110 §15.5.6)."""
+
+    slug = "method-not-allowed"
+    status = 405
+    title = "Method not allowed"
+
+    def __init__(self, detail: str, allow: str) -> None:
+        super().__init__(detail)
+        self.allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self.allow}
+
+
+class RequestTimeout(JwksdError):
+    """The client stopped in the middle of its request (RFC 9110 §15.5.9)."""
+
+    slug = "request-timeout"
+    status = 408
+    title = "Request timeout"
+
+
+class ContentTooLarge(JwksdError):
+    """The body is larger than we read (RFC 9110 §15.5.14)."""
+
+    slug = "content-too-large"
+    status = 413
+    title = "Content too large"
+
+
+class UnsupportedMediaType(JwksdError):
+    """The body is of a media type that we do not read (RFC 9110 §15.5.16)."""
+
+    slug = "unsupported-media-type"
+    status = 415
+    title = "Unsupported media type"
+
+
+class HeadTooLarge(JwksdError):
+    """The request line or the header section is too long (RFC 6585 §5)."""
+
+    slug = "head-too-large"
+    status = 431
+    title = "Request header fields too large"
+
+
+class Overloaded(JwksdError):
+    """No token now, but another try after ``retry_after`` seconds can succeed."""
+
+    slug = "overloaded"
+    status = 503
+    title = "Overloaded"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class TooManyWaiting(Overloaded):
+    """The queue for a fresh key is full."""
+
+    slug = "too-many-waiting"
+    title = "Too many requests wait for a key"
+
+
+class TooManyKeys(Overloaded):
+    """The number of live keys has reached its bound."""
+
+    slug = "too-many-keys"
+    title = "Too many live keys"
+
+
+class Stopping(Overloaded):
+    """The server is shutting down and makes no more keys."""
+
+    slug = "stopping"
+    title = "The server is stopping"
+
+
+class PrivateHalfDestroyed(JwksdError):
+    """The key has signed what it was made for; it cannot sign again."""
+
+    slug = "private-half-destroyed"
+    title = "The private half of this key was destroyed"
+
+
+class StartUpRefused(JwksdError, SystemExit):
+    """The options cannot work, or the port cannot be had.
+
+    It is a SystemExit too, so that every way to start jwksd, twistd included, ends with this one
+    line on stderr and a non-zero exit code; and an Exception, so that twistd cleans up after it.
+    """
+
+    slug = "start-up-refused"
+    title = "Start-up refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.code = f"jwksd: {detail}"

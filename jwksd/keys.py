@@ -1,0 +1,96 @@
+"""A key: its public JWK, its private half while it has one, its lifecycle times.
+
+Laws of this module:
+1. What is published is an allow-list (``Algorithm.members``), never "all but the private members".
+2. The document of a key is built once, where the key is made, and never again.
+3. A destroyed private half is gone from the object; it is not merely flagged.
+"""
+
+import json
+from dataclasses import dataclass
+
+from jwcrypto.jwa import JWA
+from jwcrypto.jwk import JWK
+
+from jwksd.algorithms import Algorithm
+from jwksd.documents import Document, key_set
+from jwksd.errors import PrivateHalfDestroyed
+
+
+class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
+    """A JWK that holds public members only and hashes in constant time.
+
+    ``JWK.__hash__`` computes the thumbprint anew on every use in a set. Ours is the kid already, so
+    its hash serves: equal keys have equal kids.
+    """
+
+    def __hash__(self) -> int:
+        return hash(self.get("kid"))
+
+
+def public_jwk(private: JWK, algorithm: Algorithm) -> PublicJWK:
+    """The published form of a key: ``kty``, ``use``, ``alg``, ``kid`` and the public members.
+
+    The kid is the RFC 7638 SHA-256 thumbprint, base64url, 43 characters.
+    """
+    public = {name: private.get(name) for name in algorithm.members}
+    return PublicJWK(
+        kty=algorithm.kty, use="sig", alg=algorithm.name, kid=private.thumbprint(), **public
+    )
+
+
+class KeyPair:
+    """A fresh key with its private half, ready to sign.
+
+    Making one touches no randomness: the private JWK comes in as an argument, and belongs to the
+    pair from then on.
+    """
+
+    __slots__ = ("_private", "_signer", "alg", "document", "kid", "public")
+
+    def __init__(self, private: JWK, algorithm: Algorithm) -> None:
+        self.alg = algorithm.name
+        self.public = public_jwk(private, algorithm)
+        self.kid: str = self.public["kid"]
+        member = json.dumps(dict(self.public), separators=(",", ":")).encode("ascii")
+        self.document = key_set([member])
+        self._private: JWK | None = private
+        self._signer = JWA.signing_alg(algorithm.name)
+
+    def __repr__(self) -> str:
+        state = "destroyed" if self._private is None else "ready"
+        return f"<KeyPair {self.alg} {self.kid} {state}>"
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """The raw signature over a JWS signing input (RFC 7515 §5.1).
+
+        Raises:
+            PrivateHalfDestroyed: after ``destroy``.
+        """
+        if self._private is None:
+            raise PrivateHalfDestroyed(f"key {self.kid} cannot sign: its private half is gone")
+        signature: bytes = self._signer.sign(self._private, signing_input)
+        return signature
+
+    def destroy(self) -> None:
+        """Let go of the private half. A second call does nothing."""
+        self._private = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """A key as it is published: public members, the document with it alone, and its times.
+
+    ``created`` and ``expires`` are NumericDates in whole seconds. The key is live while
+    ``now < expires``.
+    """
+
+    public: PublicJWK
+    document: Document
+    created: int
+    expires: int
+
+    @property
+    def kid(self) -> str:
+        kid: str = self.public["kid"]
+        return kid

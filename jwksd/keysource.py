@@ -1,0 +1,217 @@
+"""KeySource: keys made and warmed on worker threads, ahead of demand.
+
+The laws of the source:
+1. No key is made, checked or first signed with on the reactor thread.
+2. At most as many jobs run as there are threads, so that a thread never waits behind a queue.
+3. Whoever waits longest is served first; whoever gives up leaves the queue at once.
+4. While nobody waits, keys are made until the reserve is full, and then no more.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from math import ceil
+
+from jwcrypto.jwk import JWK
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from jwksd.algorithms import Algorithm
+from jwksd.errors import JwksdError, Stopping, TooManyWaiting
+from jwksd.interfaces import IKeySource
+from jwksd.keys import KeyPair
+
+MakeKey = Callable[[], KeyPair]
+RunInThread = Callable[[MakeKey], "Deferred[KeyPair]"]
+
+_FIRST_GUESS = 0.1
+"""Seconds that a key takes, until one has been timed."""
+
+
+def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
+    """A new key, warmed. Blocks for as long as that takes: call it on a worker thread."""
+    private = JWK.generate(kty=algorithm.kty, size=rsa_bits)
+    # OpenSSL made this key a moment ago; checking its primes again would cost half as much anew.
+    private.unsafe_skip_rsa_key_validation = True
+    pair = KeyPair(private, algorithm)
+    pair.sign(b"the first signature builds the key, and is thrown away")
+    return pair
+
+
+class KeyThreads:
+    """The worker threads: as many as there are processors to run them on."""
+
+    def __init__(self, reactor: IReactorFromThreads) -> None:
+        self.count = len(os.sched_getaffinity(0))
+        self._reactor = reactor
+        self._pool = ThreadPool(minthreads=0, maxthreads=self.count, name="keys")
+
+    def start(self) -> None:
+        """Allow threads to start. Not before a daemon has forked: threads do not survive it."""
+        self._pool.start()
+
+    def stop(self) -> None:
+        """Wait for the keys that are being made, and end the threads."""
+        self._pool.stop()
+
+    def run(self, make: MakeKey) -> "Deferred[KeyPair]":
+        """Call ``make`` on a thread; its result arrives on the reactor's."""
+        return deferToThreadPool(self._reactor, self._pool, make)
+
+
+class _Lane:
+    """The keys of one algorithm: those ready, those being made, and who waits for one."""
+
+    __slots__ = ("alg", "making", "ready", "reserve", "seconds_per_key", "waiting")
+
+    def __init__(self, alg: str, reserve: int) -> None:
+        self.alg = alg
+        self.reserve = reserve
+        self.ready: deque[KeyPair] = deque()
+        self.waiting: dict[Deferred[KeyPair], None] = {}  # ordered, and quick to leave
+        self.making = 0
+        self.seconds_per_key = _FIRST_GUESS
+
+    @property
+    def unserved(self) -> int:
+        """How many wait for a key that nobody is making yet."""
+        return max(0, len(self.waiting) - self.making)
+
+    @property
+    def missing(self) -> int:
+        """How many more keys should be begun, for those who wait and for the reserve."""
+        return len(self.waiting) + self.reserve - len(self.ready) - self.making
+
+    def give(self, pair: KeyPair) -> None:
+        """Hand a new key to whoever waits longest, or put it in the reserve."""
+        if self.waiting:
+            waiter = next(iter(self.waiting))
+            del self.waiting[waiter]
+            waiter.callback(pair)
+        else:
+            self.ready.append(pair)
+
+    def refuse(self, error: JwksdError) -> None:
+        """Let go of every key, and of everyone who waits."""
+        self.ready.clear()
+        waiting, self.waiting = self.waiting, {}
+        for waiter in waiting:
+            waiter.errback(error)
+
+
+@implementer(IKeySource)
+class KeySource:
+    """Fresh key pairs of several algorithms.
+
+    Args:
+        algorithms: the names of the algorithms that keys are made for.
+        make: makes one key for the algorithm of this name, on a worker thread.
+        run: calls it there.
+        clock: times how long a key takes.
+        threads: how many calls may be under way at once.
+        reserve: how many keys to keep ready, of each algorithm.
+        max_waiting: how many requests may wait for a key of one algorithm.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        algorithms: Iterable[str],
+        *,
+        make: Callable[[str], KeyPair],
+        run: RunInThread,
+        clock: IReactorTime,
+        threads: int,
+        reserve: int,
+        max_waiting: int,
+    ) -> None:
+        self._make = make
+        self._run = run
+        self._clock = clock
+        self._threads = threads
+        self._max_waiting = max_waiting
+        self._lanes = {alg: _Lane(alg, reserve) for alg in algorithms}
+        self._stopped = False
+
+    def ready(self, alg: str) -> int:
+        """How many keys of this algorithm are ready."""
+        return len(self._lanes[alg].ready)
+
+    def waiting(self, alg: str) -> int:
+        """How many requests wait for a key of this algorithm."""
+        return len(self._lanes[alg].waiting)
+
+    def start(self) -> None:
+        """Begin to fill the reserve."""
+        self._fill()
+
+    def stop(self) -> None:
+        """Make no more keys, let go of those in reserve, and refuse whoever waits or comes."""
+        self._stopped = True
+        for lane in self._lanes.values():
+            lane.refuse(self._stopping())
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        lane = self._lanes[alg]
+        if self._stopped:
+            return fail(self._stopping())
+        if lane.ready:
+            taken = succeed(lane.ready.popleft())
+        elif len(lane.waiting) < self._max_waiting:
+            taken = Deferred(lambda waiter: lane.waiting.pop(waiter, None))
+            lane.waiting[taken] = None
+        else:
+            taken = fail(self._too_many(lane))
+        self._fill()
+        return taken
+
+    def _fill(self) -> None:
+        """Begin as many keys as are missing and threads are free; those waited for come first."""
+        while not self._stopped:
+            making = sum(lane.making for lane in self._lanes.values())
+            lane = max(self._lanes.values(), key=lambda lane: (lane.unserved, lane.missing))
+            if making >= self._threads or lane.missing <= 0:
+                return
+            self._begin(lane)
+
+    def _begin(self, lane: _Lane) -> None:
+        lane.making += 1
+        begun = self._clock.seconds()
+
+        def made(result: KeyPair | Failure) -> None:
+            lane.making -= 1
+            if self._stopped:
+                return
+            if isinstance(result, Failure):
+                self._failed(lane, result)
+                return
+            elapsed = self._clock.seconds() - begun
+            lane.seconds_per_key += (elapsed - lane.seconds_per_key) / 8
+            lane.give(result)
+            self._fill()
+
+        self._run(partial(self._make, lane.alg)).addBoth(made)
+
+    def _failed(self, lane: _Lane, failure: Failure) -> None:
+        """Tell those who wait that no key could be made; the next request tries again."""
+        self._log.failure("no {alg} key could be made", failure, alg=lane.alg)
+        lane.refuse(JwksdError(f"no {lane.alg} key could be made; the log says why"))
+
+    def _too_many(self, lane: _Lane) -> TooManyWaiting:
+        wait = max(1, ceil(self._max_waiting * lane.seconds_per_key / self._threads))
+        return TooManyWaiting(
+            f"{self._max_waiting} requests wait for a key, which is all that --max-waiting allows;"
+            f" try again in {wait} s",
+            retry_after=wait,
+        )
+
+    @staticmethod
+    def _stopping() -> Stopping:
+        return Stopping("the server is shutting down; try again when it is back", retry_after=1)

@@ -1,0 +1,99 @@
+"""KeyStore: the live keys, in a jwcrypto JWKSet, with an index by kid, by age and by expiry.
+
+``JWKSet`` finds a key by looking at all of them, has no call to remove one, and iterates in an
+order that differs between processes. The three indexes beside it settle that:
+
+1. A kid is in every index, or in none.
+2. The documents' order is oldest first, then kid: the same in every process.
+3. The cost of a change grows with the logarithm of the number of keys, save for moving pointers.
+4. The document of all keys is built when it is first asked for after a change, and kept.
+"""
+
+from bisect import bisect_left, insort
+
+from jwcrypto.jwk import JWKSet
+
+from jwksd.documents import Document, key_set
+from jwksd.keys import Key
+
+_Index = list[tuple[int, str]]
+
+
+class KeyStore:
+    """The live keys. ``now`` is always a NumericDate in seconds, and comes from the caller."""
+
+    def __init__(self) -> None:
+        self._jwks = JWKSet()
+        self._by_kid: dict[str, Key] = {}
+        self._by_age: _Index = []
+        self._by_expiry: _Index = []
+        self._document: Document | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_kid)
+
+    @property
+    def jwks(self) -> JWKSet:
+        """The live keys as jwcrypto knows them: public members only."""
+        return self._jwks
+
+    @property
+    def next_expiry(self) -> int | None:
+        """When the next key expires, or None when there is no key."""
+        return self._by_expiry[0][0] if self._by_expiry else None
+
+    def add(self, key: Key) -> None:
+        """Publish a key.
+
+        Raises:
+            ValueError: when a live key has this kid already.
+        """
+        kid = key.kid
+        if kid in self._by_kid:
+            raise ValueError(f"a live key has the kid {kid} already")
+        self._jwks.add(key.public)
+        self._by_kid[kid] = key
+        insort(self._by_age, (key.created, kid))
+        insort(self._by_expiry, (key.expires, kid))
+        self._document = None
+
+    def get(self, kid: str) -> Key | None:
+        """The key with this kid, or None."""
+        return self._by_kid.get(kid)
+
+    def key_set(self) -> Document:
+        """The document with every key, oldest first, then by kid."""
+        if self._document is None:
+            by_kid = self._by_kid
+            self._document = key_set([by_kid[kid].document.members for _, kid in self._by_age])
+        return self._document
+
+    def expire(self, now: float) -> int:
+        """Forget every key whose expiry has come, and answer how many there were."""
+        due = bisect_left(self._by_expiry, (int(now) + 1, ""))
+        if due:
+            expired = [self._by_kid.pop(kid) for _, kid in self._by_expiry[:due]]
+            del self._by_expiry[:due]
+            self._forget(expired)
+        return due
+
+    def clear(self) -> int:
+        """Forget every key, and answer how many there were."""
+        keys = list(self._by_kid.values())
+        self._by_kid.clear()
+        self._by_expiry.clear()
+        self._forget(keys)
+        return len(keys)
+
+    def _forget(self, keys: list[Key]) -> None:
+        members = self._jwks["keys"]
+        for key in keys:
+            members.discard(key.public)
+        # Taking entries out one by one moves the rest of the list each time; past a few, one pass
+        # over all of it is cheaper.
+        if len(keys) * 64 < len(self._by_age):
+            for key in keys:
+                del self._by_age[bisect_left(self._by_age, (key.created, key.kid))]
+        else:
+            self._by_age = [entry for entry in self._by_age if entry[1] in self._by_kid]
+        self._document = None

@@ -1,0 +1,200 @@
+"""Every option once: its name, default, meaning and how its text is read.
+
+The same table makes the command line, the environment variables (``JWKSD_MAX_KEYS``) and the keys
+of the TOML file (``max-keys``). Flag over environment over file over default.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
+from jwksd.errors import StartUpRefused
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of one server. Durations are whole seconds."""
+
+    port: int = 8080
+    interface: str = "127.0.0.1"
+    listen: tuple[str, ...] = ()
+    issuer: str | None = None
+    alg: tuple[str, ...] = ("RS256",)
+    rsa_bits: int = 2048
+    lifetime: int = 3600
+    reserve: int = 8
+    max_waiting: int = 256
+    max_keys: int = 10_000
+    dev: bool = False
+    allow_remote_minting: bool = False
+    allow_remote_dev: bool = False
+
+
+def duration(text: str) -> int:
+    """Seconds in ``90``, ``90s``, ``15m``, ``1h`` or ``30d``.
+
+    Raises:
+        ValueError: the text is none of these, or is no time at all.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError("must be a duration above zero, such as 90, 90s, 15m, 1h or 30d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if re.fullmatch("[0-9]{1,9}", text) is None or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in ALGORITHMS:
+            raise ValueError(f"{name!r} is not known; known are {', '.join(ALGORITHMS)}")
+    if len(set(names)) < len(names):
+        raise ValueError("names an algorithm twice")
+    return names
+
+
+def _issuer(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment:
+        raise ValueError(
+            "must be a URL without query and fragment, such as https://issuer.example (RFC 8414 §2)"
+        )
+    return text
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: ``parse`` turns its text into its value, or raises ValueError with the reason."""
+
+    name: str
+    parse: Callable[[str], object]
+    help: str
+    short: str | None = None
+    repeatable: bool = False
+
+    @property
+    def field(self) -> str:
+        """Its attribute in ``Settings``."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"JWKSD_{self.field.upper()}"
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it stands alone on the command line."""
+        return self.parse is _flag
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("port", _integer(0, 65_535), "TCP port; 0 takes any that is free", short="p"),
+    Option("interface", _text, "address to bind; beyond loopback see --allow-remote-minting"),
+    Option(
+        "listen",
+        _text,
+        "a Twisted endpoint description instead of --port and --interface; may be repeated",
+        repeatable=True,
+    ),
+    Option("issuer", _issuer, "the iss of tokens (default: http://localhost:<port>)"),
+    Option("alg", _algorithms, "signature algorithms, comma-separated; the first is the default"),
+    Option("rsa-bits", _integer(MIN_RSA_BITS, MAX_RSA_BITS), "size of RSA keys"),
+    Option("lifetime", duration, "of tokens and their keys: 90, 90s, 15m, 1h, 30d"),
+    Option("reserve", _integer(0, 10_000), "keys to keep ready for requests to come"),
+    Option("max-waiting", _integer(0, 100_000), "requests that may wait for a key; others get 503"),
+    Option("max-keys", _integer(1, 10_000_000), "live keys; past it minting answers 503"),
+    Option("dev", _flag, "open /dev, by which any client can change the server"),
+    Option(
+        "allow-remote-minting", _flag, "let other machines in, and mint tokens for anyone there"
+    ),
+    Option("allow-remote-dev", _flag, "let other machines change the server by /dev"),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def resolve(
+    flags: Mapping[str, str | list[str]],
+    environment: Mapping[str, str],
+    file: Mapping[str, object],
+) -> Settings:
+    """The settings from all sources: flag over environment over file over default.
+
+    Args:
+        flags: texts from the command line, by option name; a list where it may be repeated.
+        environment: the process environment.
+        file: the decoded TOML file, by option name.
+
+    Raises:
+        StartUpRefused: a value is not allowed, or values do not go together.
+    """
+    values: dict[str, object] = {}
+    for name, value in file.items():
+        if name not in _BY_NAME:
+            raise StartUpRefused(
+                f"unknown key {name!r} in the configuration file; known are {', '.join(_BY_NAME)}"
+            )
+        values[name] = _parse(_BY_NAME[name], _texts(name, value), f"{name} in the file")
+    for option in OPTIONS:
+        if option.variable in environment:
+            texts = [environment[option.variable]]
+            values[option.name] = _parse(option, texts, option.variable)
+    for name, given in flags.items():
+        texts = given if isinstance(given, list) else [given]
+        values[name] = _parse(_BY_NAME[name], texts, f"--{name}")
+    settings = Settings(**{_BY_NAME[name].field: value for name, value in values.items()})  # type: ignore[arg-type]
+    _check_together(settings, values)
+    return settings
+
+
+def _texts(name: str, value: object) -> list[str]:
+    """A TOML value as the texts that it would be on the command line."""
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if isinstance(value, int | str):
+        return [str(value)]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value if name == "listen" else [",".join(value)]
+    raise StartUpRefused(
+        f"{name} in the file must be a text, a number, true, false, or a list of texts"
+    )
+
+
+def _parse(option: Option, texts: list[str], source: str) -> object:
+    try:
+        parsed = [option.parse(text) for text in texts]
+    except ValueError as error:
+        raise StartUpRefused(f"{source}={','.join(texts)!r:.80} {error}") from None
+    return tuple(parsed) if option.repeatable else parsed[-1]
+
+
+def _check_together(settings: Settings, given: Mapping[str, object]) -> None:
+    for name in ("port", "interface"):
+        if settings.listen and name in given:
+            raise StartUpRefused(f"--listen stands instead of --{name}: give one of the two")

@@ -1,0 +1,229 @@
+"""The composition: options in, one service out. Here, and only here, everything is put together.
+
+Nothing is started before ``startService``: twistd may fork in between, and neither threads nor
+what they hold would survive it.
+"""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import (
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    serverFromString,
+)
+from twisted.internet.interfaces import IAddress, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+
+from jwksd import __version__
+from jwksd.algorithms import ALGORITHMS
+from jwksd.errors import StartUpRefused
+from jwksd.issuer import Issuer
+from jwksd.keys import KeyPair
+from jwksd.keysource import KeySource, KeyThreads, generate
+from jwksd.settings import OPTIONS, Option, Settings, resolve
+from jwksd.web.listener import Listener, base_url
+from jwksd.web.root import make_root
+from jwksd.web.site import Site
+
+_log = Logger()
+
+
+def _help(option: Option) -> str:
+    default = getattr(Settings(), option.field)
+    if default is None:
+        return option.help
+    text = ",".join(default) if isinstance(default, tuple) else default
+    return f"{option.help} (default: {text})"
+
+
+class Options(usage.Options):
+    """The options of ``twistd -n jwksd``, ``python main.py`` and ``jwksd serve``.
+
+    What cannot work is refused with StartUpRefused, in one line. After parsing, ``settings`` holds
+    the result of flags, environment and file together.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
+        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
+    )
+    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
+    optParameters = [
+        ["config", None, None, "a TOML file with any of these options"],
+        *(
+            [option.name, option.short, None, _help(option)]
+            for option in OPTIONS
+            if not option.is_flag and not option.repeatable
+        ),
+    ]
+
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """A Twisted endpoint description instead of --port and --interface; may be repeated."""
+        self["listen"].append(description)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"jwksd {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise StartUpRefused(f"{error} (--help lists the options)") from None
+
+    def postOptions(self) -> None:
+        given = {
+            option.name: "true" if option.is_flag else self[option.name]
+            for option in OPTIONS
+            if self[option.name]
+        }
+        file = self["config"] or os.environ.get("JWKSD_CONFIG")
+        self.settings = resolve(given, os.environ, _read_config(file) if file else {})
+
+
+def _read_config(path: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StartUpRefused(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StartUpRefused(f"{path} is not TOML: {error}") from None
+
+
+class KeyService(Service):
+    """Makes keys from start to stop."""
+
+    def __init__(self, threads: KeyThreads, source: KeySource, issuer: Issuer) -> None:
+        self._threads = threads
+        self._source = source
+        self._issuer = issuer
+
+    def startService(self) -> None:
+        super().startService()
+        self._threads.start()
+        self._source.start()
+
+    def stopService(self) -> "Deferred[None]":
+        super().stopService()
+        self._source.stop()
+        self._issuer.stop()
+        # A key of the largest size can take a minute to make, and the threads are waited for.
+        return deferToThread(self._threads.stop)
+
+
+class Daemon(MultiService):
+    """The whole server.
+
+    Its parts start in order, and stop in reverse, each when the one before has stopped: requests
+    in flight are answered while there still are keys.
+    """
+
+    def __init__(self, issuer: Issuer, keys: KeyService, listener: Listener) -> None:
+        super().__init__()
+        self.issuer = issuer
+        self.listener = listener
+        keys.setServiceParent(self)
+        listener.setServiceParent(self)
+
+    def stopService(self) -> "Deferred[None]":
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_in_reverse())
+
+    async def _stop_in_reverse(self) -> None:
+        for part in reversed(list(self)):
+            await maybeDeferred(part.stopService)
+
+
+def makeService(options: Options) -> Daemon:
+    """The server that the options describe, not started yet."""
+    from twisted.internet import reactor
+
+    settings = options.settings
+    threads = KeyThreads(reactor)  # type: ignore[arg-type]  # the stub knows less than it does
+    source = KeySource(
+        settings.alg,
+        make=partial(_make_key, rsa_bits=settings.rsa_bits),
+        run=threads.run,
+        clock=reactor,
+        threads=threads.count,
+        reserve=settings.reserve,
+        max_waiting=settings.max_waiting,
+    )
+    issuer = Issuer(
+        clock=reactor,
+        source=source,
+        name=settings.issuer or "",
+        alg=settings.alg[0],
+        lifetime=settings.lifetime,
+        max_keys=settings.max_keys,
+        new_id=lambda: str(uuid4()),
+    )
+    site = Site(make_root(issuer, dev=settings.dev), reactor)
+    listener = Listener(
+        _endpoints(reactor, settings),
+        site,
+        local_only=_local_only(settings),
+        bound=partial(_bound, issuer, settings),
+    )
+    return Daemon(issuer, KeyService(threads, source, issuer), listener)
+
+
+def _make_key(alg: str, rsa_bits: int) -> KeyPair:
+    return generate(ALGORITHMS[alg], rsa_bits)
+
+
+def _endpoints(reactor: IReactorTCP, settings: Settings) -> list[tuple[str, IStreamServerEndpoint]]:
+    if settings.listen:
+        return [(text, _endpoint(reactor, text)) for text in settings.listen]
+    host, port = settings.interface, settings.port
+    kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
+    return [(f"{host} port {port}", kind(reactor, port, interface=host))]
+
+
+def _endpoint(reactor: IReactorTCP, text: str) -> IStreamServerEndpoint:
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    except Exception as error:  # every endpoint parser raises what it likes
+        raise StartUpRefused(
+            f"--listen {text!r} is no endpoint description such as"
+            f" tcp:8080:interface=127.0.0.1 ({error})"
+        ) from None
+    return endpoint
+
+
+def _local_only(settings: Settings) -> str:
+    """Why other machines are kept out, and what would let them in; empty where they may come."""
+    if not settings.allow_remote_minting:
+        return "anyone there could mint tokens; --allow-remote-minting allows that"
+    if settings.dev and not settings.allow_remote_dev:
+        return "with --dev anyone there could change the server; --allow-remote-dev allows that"
+    return ""
+
+
+def _bound(issuer: Issuer, settings: Settings, addresses: Sequence[IAddress]) -> None:
+    """Once the port is known: settle the issuer's name, and say what is open to whom."""
+    urls = [url for url in map(base_url, addresses) if url is not None]
+    if not issuer.name:
+        if not urls:
+            raise StartUpRefused("no --listen has a port to make the issuer URL of: give --issuer")
+        issuer.name = f"http://localhost:{urls[0].rpartition(':')[2]}"
+    _log.info("{urls} serve as issuer {name}", urls=", ".join(urls), name=issuer.name)
+    if settings.dev:
+        _log.warn("--dev: any client can change this server by /dev; never use it in production")

@@ -1,0 +1,1 @@
+"""HTTP: the resource tree, one resource a file, on twisted.web."""

@@ -1,0 +1,161 @@
+"""The resource that all others are: JSON in every answer, errors included, and no magic names.
+
+twisted.web looks up ``render_<METHOD>`` by the bytes of the request line, answers unknown methods
+with 501 in HTML, and unknown paths too. ``JsonResource`` takes a table of methods instead, and
+answers what it does not know in one voice.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from jwksd.errors import JwksdError, MethodNotAllowed, UnknownPath
+
+Headers = Iterable[tuple[bytes, bytes]]
+Handler = Callable[[Request], "Deferred[None] | None"]
+
+NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
+
+_log = Logger()
+
+
+def respond(request: Request, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+    """Answer a request, whatever its method; the one way out for every answer.
+
+    HEAD gets the headers of GET (RFC 9110 §9.3.2); 204 and 304 get no Content-Length (§8.6).
+    """
+    request.setResponseCode(status)
+    for name, value in headers:
+        request.setHeader(name, value)
+    if status not in (204, 304):
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(b"" if request.method == b"HEAD" else body)
+    request.finish()
+
+
+def respond_json(
+    request: Request, status: int, value: Mapping[str, object], headers: Headers = ()
+) -> None:
+    """Answer with a JSON object."""
+    body = json.dumps(value, separators=(",", ":")).encode("utf-8")
+    respond(request, status, body, ((b"Content-Type", b"application/json"), *headers))
+
+
+def problem(error: JwksdError) -> bytes:
+    """The problem document of an error (RFC 9457 §3)."""
+    members = {
+        "type": f"urn:jwksd:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    return json.dumps(members).encode("utf-8")
+
+
+def problem_headers(error: JwksdError) -> list[tuple[bytes, bytes]]:
+    """The header fields of an answer that is a problem document."""
+    own = [(name.encode("ascii"), value.encode("ascii")) for name, value in error.headers.items()]
+    return [(b"Content-Type", b"application/problem+json"), *NO_STORE, *own]
+
+
+def respond_problem(request: Request, error: JwksdError) -> None:
+    """Answer with what went wrong."""
+    respond(request, error.status, problem(error), problem_headers(error))
+
+
+def respond_failure(request: Request, failure: Failure) -> None:
+    """Answer with the error in a failure; what is no JwksdError is logged and told as a 500."""
+    error = failure.value
+    if not isinstance(error, JwksdError):
+        _log.failure("{method} failed", failure, method=request.method)
+        error = JwksdError("the server failed at this request; its log says why")
+    respond_problem(request, error)
+
+
+class JsonResource(Resource):
+    """A resource with a table of methods.
+
+    A handler answers through ``respond`` or raises; where it returns a Deferred, the Deferred is
+    cancelled when the client leaves.
+    """
+
+    def __init__(self, handlers: Mapping[bytes, Handler]) -> None:
+        super().__init__()
+        self._handlers = handlers
+        self._allow = b", ".join([*handlers, b"OPTIONS"])
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return NotFound()
+
+    def render(self, request: Request) -> int:
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            self._render_unhandled(request)
+            return NOT_DONE_YET
+        try:
+            answer = handler(request)
+        except Exception:
+            respond_failure(request, Failure())
+        else:
+            if answer is not None:
+                _watch(request, answer)
+        return NOT_DONE_YET
+
+    def options_headers(self) -> Headers:
+        """Header fields of the answer to OPTIONS, beside Allow."""
+        return ()
+
+    def _render_unhandled(self, request: Request) -> None:
+        if request.method == b"OPTIONS":
+            respond(request, 204, headers=((b"Allow", self._allow), *self.options_headers()))
+            return
+        allow = self._allow.decode("ascii")
+        method = request.method.decode("ascii", "backslashreplace")
+        respond_problem(
+            request, MethodNotAllowed(f"{method} is not served here; {allow} are", allow)
+        )
+
+
+def _watch(request: Request, answer: "Deferred[None]") -> None:
+    gone = False
+
+    def left(_: Failure) -> None:
+        nonlocal gone
+        gone = True
+        answer.cancel()
+
+    def failed(failure: Failure) -> None:
+        if not gone:
+            respond_failure(request, failure)
+        elif failure.check(CancelledError) is None:
+            _log.failure("{method} failed after its client left", failure, method=request.method)
+
+    request.notifyFinish().addErrback(left)
+    answer.addErrback(failed)
+
+
+class NotFound(Resource):
+    """Where nothing is: 404 for every method, and for every path below."""
+
+    isLeaf = True
+
+    def __init__(self, error: JwksdError | None = None) -> None:
+        super().__init__()
+        self._error = error
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return NotFound()
+
+    def render(self, request: Request) -> int:
+        respond_problem(request, self._error or _unknown_path(request))
+        return NOT_DONE_YET
+
+
+def _unknown_path(request: Request) -> UnknownPath:
+    path = request.path[:200].decode("ascii", "backslashreplace")
+    return UnknownPath(f"nothing is served at {path}; try POST /auth or GET /.well-known/jwks.json")

@@ -1,0 +1,106 @@
+"""Listener: the service that binds the site to its addresses, and lets it go in order.
+
+A port that cannot be had ends the start; it is never logged and passed over.
+"""
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.python.failure import Failure
+
+from jwksd.errors import StartUpRefused
+from jwksd.web.site import Site
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url(address: IAddress) -> str | None:
+    """The URL of what listens at an address, or None where it has no host and port."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None or port is None:
+        return None
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Listener(Service):
+    """Listens on endpoints from start to stop.
+
+    Args:
+        endpoints: where, each with the text that named it.
+        site: what answers there.
+        local_only: refuse every address that other machines can reach, with this explanation; an
+            empty text allows them.
+        bound: called with the addresses when all are had, before the first connection.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[tuple[str, IStreamServerEndpoint]],
+        site: Site,
+        *,
+        local_only: str,
+        bound: Callable[[Sequence[IAddress]], None],
+    ) -> None:
+        self._endpoints = endpoints
+        self._site = site
+        self._local_only = local_only
+        self._bound = bound
+        self._ports: list[IListeningPort] = []
+
+    @property
+    def addresses(self) -> list[IAddress]:
+        """What it is bound to: the port is known even where 0 was asked for."""
+        return [port.getHost() for port in self._ports]
+
+    def privilegedStartService(self) -> None:
+        """Bind, before privileges are shed.
+
+        Raises:
+            StartUpRefused: an address cannot be had, or is not allowed.
+        """
+        for name, endpoint in self._endpoints:
+            self._ports.append(self._bind(name, endpoint))
+            self._refuse_remote(name, self._ports[-1].getHost())
+        self._bound(self.addresses)
+
+    def startService(self) -> None:
+        if not self._ports:
+            self.privilegedStartService()
+        super().startService()
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop listening at once; the Deferred fires when the requests in flight are answered."""
+        super().stopService()
+        ports, self._ports = self._ports, []
+        closed = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        return closed.addCallback(lambda _: self._site.drain())
+
+    def _bind(self, name: str, endpoint: IStreamServerEndpoint) -> IListeningPort:
+        results: list[IListeningPort | Failure] = []
+        endpoint.listen(self._site).addBoth(results.append)
+        if not results:
+            raise StartUpRefused(f"{name} does not listen at once, which start-up cannot wait for")
+        if isinstance(results[0], Failure):
+            raise StartUpRefused(f"cannot listen on {name}: {_reason(results[0].value)}")
+        return results[0]
+
+    def _refuse_remote(self, name: str, address: IAddress) -> None:
+        host = getattr(address, "host", None)
+        if self._local_only and host is not None and not is_loopback(host):
+            raise StartUpRefused(f"{name} can be reached from other machines; {self._local_only}")
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    return getattr(error, "strerror", None) or str(error)

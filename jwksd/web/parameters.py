@@ -1,0 +1,144 @@
+"""Parameters of a request: from the query, a form body, or a JSON object body.
+
+In query and form, names that we do not know are ignored, as plain clients expect (RFC 6749 §3.2).
+In a JSON body they are refused by name. A name given twice with different values is refused.
+"""
+
+import json
+from collections.abc import Iterable
+from io import BytesIO
+from typing import NoReturn
+from urllib.parse import parse_qsl
+
+from twisted.web.server import Request
+
+from jwksd.errors import ContentTooLarge, InvalidParameter, UnsupportedMediaType
+
+Parameters = dict[str, object]
+Pairs = Iterable[tuple[str, object]]
+
+MAX_BODY = 65_536
+"""Octets of a request body. The largest sensible claims set is far smaller."""
+
+_MAX_FIELDS = 100
+_READABLE = "application/json, application/x-www-form-urlencoded and multipart/form-data"
+
+
+def read_body(request: Request) -> bytes:
+    """The whole body.
+
+    Raises:
+        ContentTooLarge: it is larger than ``MAX_BODY`` octets.
+    """
+    assert request.content is not None  # noqa: S101  # only until all headers are in
+    body: bytes = request.content.read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
+        raise ContentTooLarge(f"the body is larger than the {MAX_BODY} octets that are read")
+    return body
+
+
+def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
+    """All parameters of a request that are known, by name: those of the query, and of the body.
+
+    From query and form the values are strings; from a JSON body they are what JSON has.
+
+    Raises:
+        ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
+        InvalidParameter: a part cannot be read, a name is unknown in a JSON body, or a name is
+            given twice with different values.
+        UnsupportedMediaType: there is a body of a type that we do not read.
+    """
+    parameters: Parameters = {}
+    _merge(parameters, _known(_read_form(_query(request), "query"), known))
+    body = read_body(request)
+    if body:
+        _merge(parameters, _read_body(request.getHeader("content-type") or "", body, known))
+    return parameters
+
+
+def _query(request: Request) -> bytes:
+    return request.uri.partition(b"?")[2]
+
+
+def _known(pairs: Pairs, known: frozenset[str]) -> Pairs:
+    return [(name, value) for name, value in pairs if name in known]
+
+
+def _merge(parameters: Parameters, pairs: Pairs) -> None:
+    for name, value in pairs:
+        if name in parameters and parameters[name] != value:
+            raise InvalidParameter(f"{name} is given twice with different values; give it once")
+        parameters[name] = value
+
+
+def _read_body(content_type: str, body: bytes, known: frozenset[str]) -> Pairs:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return _read_json(body, known)
+    if media_type == "application/x-www-form-urlencoded":
+        return _known(_read_form(body, "form body"), known)
+    if media_type == "multipart/form-data":
+        return _known(_read_multipart(body, content_type), known)
+    named = f"of type {media_type}" if media_type else "without a Content-Type"
+    raise UnsupportedMediaType(f"a body {named} cannot be read; {_READABLE} can")
+
+
+def _read_form(form: bytes, where: str) -> Pairs:
+    try:
+        return parse_qsl(
+            form.decode("utf-8"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except UnicodeDecodeError:
+        raise InvalidParameter(f"the {where} is not UTF-8; percent-encode UTF-8 octets") from None
+    except ValueError:
+        raise InvalidParameter(f"the {where} has more than {_MAX_FIELDS} fields") from None
+
+
+def _read_multipart(body: bytes, content_type: str) -> Pairs:
+    # Imported late: few clients send this, and every start would pay for it.
+    from multipart import MultipartError, MultipartParser, parse_options_header
+
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    try:
+        parts = MultipartParser(BytesIO(body), boundary, part_limit=_MAX_FIELDS)
+        return [(part.name, part.value) for part in parts]
+    except (MultipartError, LookupError, ValueError) as error:
+        raise InvalidParameter(f"the multipart body cannot be read: {error}") from None
+
+
+def _read_json(body: bytes, known: frozenset[str]) -> Pairs:
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except UnicodeDecodeError:
+        raise InvalidParameter("the JSON body is not UTF-8 (RFC 8259 §8.1)") from None
+    except RecursionError:
+        raise InvalidParameter("the JSON body is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidParameter(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidParameter("the JSON body must be an object, such as {}")
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise InvalidParameter(
+            f"unknown {_list(unknown)} in the JSON body; it may have {_list(sorted(known))}"
+        )
+    return value.items()
+
+
+def _unique(pairs: list[tuple[str, object]]) -> Parameters:
+    members: Parameters = {}
+    _merge(members, pairs)
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number (RFC 8259 §6)")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(json.dumps(name[:60]) for name in names)

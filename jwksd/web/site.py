@@ -1,0 +1,195 @@
+"""The site: twisted.web's, with limits on what it reads, errors in JSON, and an orderly end.
+
+The laws of the site:
+1. A body is never kept beyond ``MAX_BODY`` octets. What exceeds it is read and dropped, so that the
+   client gets to see the answer.
+2. Bytes that are no request are answered with a problem document, then the connection is closed.
+3. ``drain`` lets every request that has begun finish; nothing new is accepted after it.
+4. The access log never holds a query: clients put passwords there.
+"""
+
+from io import BytesIO
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.resource import IResource
+
+from jwksd.errors import (
+    HeadTooLarge,
+    JwksdError,
+    MalformedRequest,
+    RequestTimeout,
+)
+from jwksd.web.base import problem, problem_headers, respond_failure
+from jwksd.web.parameters import MAX_BODY
+
+GRACE = 30
+"""Seconds that requests in flight get to finish when the server stops."""
+
+
+class Request(server.Request):
+    """A request whose body is bounded, and whose failures are problem documents."""
+
+    defaultContentType = None
+
+    channel: "Channel"
+    content: BytesIO
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        # One octet too many is kept, by which read_body sees that there were more.
+        self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
+
+    def process(self) -> None:
+        if not self.path.startswith((b"/", b"*")):
+            self._accept_absolute_form()
+        self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        super().process()
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting:
+            self.setHeader(b"Server", b"jwksd")
+            if self.channel.site.draining:
+                self.setHeader(b"Connection", b"close")
+        super().write(data)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        respond_failure(self, reason)
+        return reason
+
+    def _accept_absolute_form(self) -> None:
+        """``GET http://host/path``: a server must accept it (RFC 9112 §3.2.2)."""
+        try:
+            target = urlsplit(self.uri)
+        except ValueError:
+            return
+        if target.scheme in (b"http", b"https"):
+            self.path = target.path or b"/"
+
+
+class Channel(http.HTTPChannel):
+    """One connection."""
+
+    site: "Site"
+    transport: ITCPTransport
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent and not self.site.draining
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.site.connection_closed(self)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._refuse(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+
+    def timeoutConnection(self) -> None:
+        if self.requests:
+            self._refuse(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
+        super().timeoutConnection()
+
+    def drain(self) -> None:
+        """Close now if no request has begun, else after the one that has."""
+        if self.requests:
+            self.persistent = 0
+        else:
+            self.loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # twisted.web calls this for all that it cannot parse, and would answer without a body.
+        if self._receivedHeaderSize > self.totalHeadersSize:
+            limit = self.totalHeadersSize
+            self._refuse(HeadTooLarge(f"the head of the request has more than {limit} octets"))
+        elif self._receivedHeaderCount > self.maxHeaders:
+            self._refuse(HeadTooLarge(f"the request has more than {self.maxHeaders} header fields"))
+        else:
+            self._refuse(MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)"))
+
+    def _refuse(self, error: JwksdError) -> None:
+        body = problem(error)
+        reason = http.RESPONSES[error.status]
+        fields = [
+            (b"Server", b"jwksd"),
+            (b"Connection", b"close"),
+            (b"Content-Length", b"%d" % len(body)),
+            *problem_headers(error),
+        ]
+        head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
+        head += b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(head + b"\r\n" + body)
+        self.loseConnection()
+
+
+def access_log_line(timestamp: str, request: http.Request) -> str:
+    """A line of the access log: common log format, without the query."""
+    path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
+    method = request.method[:20].decode("ascii", "backslashreplace")
+    client = getattr(request.getClientAddress(), "host", None) or "-"
+    length = request.sentLength or "-"
+    version = request.clientproto.decode("ascii", "backslashreplace")
+    return f'{client} - - {timestamp} "{method} {path} {version}" {request.code} {length}'
+
+
+class Site(server.Site):
+    """The factory of connections, which knows them all."""
+
+    protocol = Channel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
+    requestFactory = Request
+
+    _log = Logger()
+
+    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+        super().__init__(
+            resource,
+            reactor=reactor,
+            parsePOSTFormSubmission=False,
+            logFormatter=access_log_line,
+        )
+        self.draining = False
+        self._channels: set[Channel] = set()
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
+        channel: Channel = super().buildProtocol(addr)
+        self._channels.add(channel)
+        return channel
+
+    def connection_closed(self, channel: Channel) -> None:
+        """Called by a channel when its connection is gone."""
+        self._channels.discard(channel)
+        if self._drained is not None and not self._channels:
+            drained, self._drained = self._drained, None
+            if self._deadline.active():
+                self._deadline.cancel()
+            drained.callback(None)
+
+    def drain(self) -> "Deferred[None]":
+        """Let the requests in flight finish, ``GRACE`` seconds at most, and close all connections.
+
+        The Deferred fires when the last one is closed.
+        """
+        self.draining = True
+        for channel in list(self._channels):
+            channel.drain()
+        if not self._channels:
+            return succeed(None)
+        self._drained = drained = Deferred[None]()
+        self._deadline = self.reactor.callLater(GRACE, self._abort)
+        return drained
+
+    def _abort(self) -> None:
+        self._log.warn(
+            "{count} requests were not done after {grace} s and are cut off",
+            count=len(self._channels),
+            grace=GRACE,
+        )
+        for channel in list(self._channels):
+            channel.transport.abortConnection()

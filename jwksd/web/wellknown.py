@@ -1,0 +1,74 @@
+"""GET /.well-known/: the documents with the public keys."""
+
+import re
+from collections.abc import Callable
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from jwksd.documents import Document
+from jwksd.errors import UnknownKey
+from jwksd.issuer import Issuer
+from jwksd.web.base import Headers, JsonResource, NotFound, respond
+from jwksd.web.negotiation import names, none_match
+
+_KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
+_JSON, _JWK_SET = b"application/json", b"application/jwk-set+json"
+_PUBLIC: Headers = ((b"Access-Control-Allow-Origin", b"*"),)
+_PREFLIGHT: Headers = (
+    *_PUBLIC,
+    (b"Access-Control-Allow-Methods", b"GET, HEAD"),
+    (b"Access-Control-Allow-Headers", b"*"),
+)
+
+
+def respond_document(request: Request, document: Document) -> None:
+    """Answer GET or HEAD with a document, or with 304 when the client has it already."""
+    accept = request.getHeader(b"accept") or b""
+    headers = (
+        *_PUBLIC,
+        (b"Cache-Control", b"no-cache"),
+        (b"ETag", document.etag),
+        (b"Vary", b"Accept"),
+    )
+    conditions = request.requestHeaders.getRawHeaders(b"if-none-match")
+    if conditions is not None and not none_match(b", ".join(conditions), document.etag):
+        respond(request, 304, headers=headers)
+        return
+    media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
+    respond(request, 200, document.body, ((b"Content-Type", media_type), *headers))
+
+
+class DocumentResource(JsonResource):
+    """A published document, as it is at each request."""
+
+    def __init__(self, document: Callable[[], Document]) -> None:
+        super().__init__({b"GET": self._get, b"HEAD": self._get})
+        self._document = document
+
+    def options_headers(self) -> Headers:
+        return _PREFLIGHT
+
+    def _get(self, request: Request) -> None:
+        respond_document(request, self._document())
+
+
+class WellKnownResource(NotFound):
+    """``jwks.json``, and for each live key a ``<kid>.json``; there is nothing at its own path."""
+
+    isLeaf = False
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__()
+        self._issuer = issuer
+        self.putChild(b"jwks.json", DocumentResource(issuer.key_set))
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        kid = _KID_JSON.fullmatch(path)
+        if kid is None:
+            return NotFound()
+        try:
+            document = self._issuer.single_key(kid[1].decode("ascii"))
+        except UnknownKey as error:
+            return NotFound(error)
+        return DocumentResource(lambda: document)

@@ -1,0 +1,128 @@
+"""What the tests share: keys that cost nothing, an issuer on a fake clock, and a real daemon."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from jwcrypto.jwk import JWK
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from jwksd.algorithms import ALGORITHMS
+from jwksd.interfaces import IKeySource
+from jwksd.issuer import Issuer
+from jwksd.keys import KeyPair
+from jwksd.web.root import make_root
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NOW = 1_800_000_000
+"""Where the fake clock starts, a NumericDate."""
+
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+
+
+@cache
+def private_jwk(number: int) -> JWK:
+    """An RSA key; the same one in all of a test run for the same number."""
+    private = JWK.generate(kty="RSA", size=2048)
+    private.unsafe_skip_rsa_key_validation = True
+    return private
+
+
+def key_pair(number: int = 0) -> KeyPair:
+    """A fresh pair around ``private_jwk``."""
+    return KeyPair(private_jwk(number), ALGORITHMS["RS256"])
+
+
+@implementer(IKeySource)
+class KeysInOrder:
+    """A source that answers at once, with ``key_pair(0)``, ``key_pair(1)`` and so on."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        return succeed(key_pair(next(self._numbers)))
+
+
+@dataclass
+class App:
+    """A whole issuer in memory: its clock stands until it is advanced."""
+
+    clock: Clock
+    issuer: Issuer
+    client: StubTreq
+
+
+def make_issuer(clock: Clock, source: Any = None, **changes: Any) -> Issuer:
+    """An issuer with the default settings, save for the changes."""
+    numbers = count()
+    settings: dict[str, Any] = {
+        "name": "http://localhost:8080",
+        "alg": "RS256",
+        "lifetime": 3600,
+        "max_keys": 10_000,
+        "new_id": lambda: f"id-{next(numbers)}",
+    }
+    return Issuer(clock=clock, source=source or KeysInOrder(), **(settings | changes))
+
+
+def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
+    """An issuer behind the real resource tree, driven in memory by ``app.client``."""
+    clock = Clock()
+    clock.advance(NOW)
+    issuer = make_issuer(clock, source, **changes)
+    return App(clock, issuer, StubTreq(make_root(issuer, dev=dev)))
+
+
+@dataclass
+class Daemon:
+    """A running jwksd of its own process."""
+
+    process: "subprocess.Popen[str]"
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process: ours, without any option of jwksd."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("JWKSD_")}
+
+
+@contextmanager
+def running(folder: str, *arguments: str) -> Iterator[Daemon]:
+    """A jwksd on a free port, stopped and reaped at the end; its log is kept in the folder."""
+    log = Path(folder) / "daemon.log"
+    command = [sys.executable, "-m", "jwksd", "serve", "--port", "0", *arguments]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        match = re.search(r":([0-9]+)(;|$)", first)
+        assert match is not None, (first, log.read_text())
+        yield Daemon(process, int(match[1]), log)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
