@@ -8,6 +8,7 @@ The laws of the site:
 4. The access log never holds a query: clients put passwords there.
 """
 
+from http import HTTPStatus
 from io import BytesIO
 from urllib.parse import urlsplit
 
@@ -89,11 +90,12 @@ class Channel(http.HTTPChannel):
         self.site.connection_closed(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self._refuse(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+        self._tell(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+        self.loseConnection()
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self._refuse(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
+            self._tell(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
 
     def drain(self) -> None:
@@ -107,25 +109,27 @@ class Channel(http.HTTPChannel):
         # twisted.web calls this for all that it cannot parse, and would answer without a body.
         if self._receivedHeaderSize > self.totalHeadersSize:
             limit = self.totalHeadersSize
-            self._refuse(HeadTooLarge(f"the head of the request has more than {limit} octets"))
+            error: JwksdError = HeadTooLarge(f"the head has more than {limit} octets")
         elif self._receivedHeaderCount > self.maxHeaders:
-            self._refuse(HeadTooLarge(f"the request has more than {self.maxHeaders} header fields"))
+            error = HeadTooLarge(f"the head has more than {self.maxHeaders} fields")
         else:
-            self._refuse(MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)"))
+            error = MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)")
+        self._tell(error)
+        self.loseConnection()
 
-    def _refuse(self, error: JwksdError) -> None:
+    def _tell(self, error: JwksdError) -> None:
+        """Write an error where there is no request to answer."""
         body = problem(error)
-        reason = http.RESPONSES[error.status]
         fields = [
             (b"Server", b"jwksd"),
             (b"Connection", b"close"),
             (b"Content-Length", b"%d" % len(body)),
             *problem_headers(error),
         ]
+        reason = HTTPStatus(error.status).phrase.encode("ascii")
         head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
         head += b"".join(b"%b: %b\r\n" % field for field in fields)
         self.transport.write(head + b"\r\n" + body)
-        self.loseConnection()
 
 
 def access_log_line(timestamp: str, request: http.Request) -> str:

@@ -1,0 +1,218 @@
+"""The issuer: every token has a key of its own, and both end in the same second."""
+
+import gc
+import json
+from collections.abc import Iterator
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwcrypto.jwk import JWK
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from jwksd.algorithms import ALGORITHMS
+from jwksd.documents import key_set
+from jwksd.errors import TooManyKeys, UnknownKey
+from jwksd.issuer import Issuer, MintRequest
+from jwksd.keys import Key, KeyPair, PublicJWK
+from jwksd.tokens import Token
+from tests.support import NOW, make_issuer
+
+PLAIN, EXPIRED = MintRequest(), MintRequest(expired=True)
+
+
+class IssuerTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.issuer = make_issuer(self.clock)
+
+    def mint(self, request: MintRequest = PLAIN, issuer: Issuer | None = None) -> Token:
+        minting = (issuer or self.issuer).mint(request)
+        token: Token = self.successResultOf(Deferred.fromCoroutine(minting))
+        return token
+
+    def kids(self) -> list[str]:
+        return [key["kid"] for key in json.loads(self.issuer.key_set().body)["keys"]]
+
+
+class MintTests(IssuerTestCase):
+    def test_the_key_is_published_when_the_token_is_out(self) -> None:
+        """Whoever holds a token finds its key, in the set and alone."""
+        token = self.mint()
+        self.assertEqual(self.kids(), [token.kid])
+        alone = json.loads(self.issuer.single_key(token.kid).body)["keys"]
+        self.assertEqual([key["kid"] for key in alone], [token.kid])
+
+    def test_every_token_has_a_key_of_its_own(self) -> None:
+        """Three tokens, three keys, three ids."""
+        self.assertEqual(len({self.mint().kid for _ in range(3)}), 3)
+
+    def test_times_are_whole_seconds_from_the_clock(self) -> None:
+        """At a fraction of a second iat is the second begun, and exp a lifetime later."""
+        self.clock.advance(0.75)
+        token = self.mint()
+        self.assertEqual((token.iat, token.exp), (NOW, NOW + 3600))
+
+    def test_an_expired_token_has_expired_an_hour_ago(self) -> None:
+        """Its exp is an hour back, its iat a lifetime before, and its key is on no document."""
+        token = self.mint(EXPIRED)
+        self.assertEqual((token.iat, token.exp), (NOW - 7200, NOW - 3600))
+        self.assertEqual(self.kids(), [])
+        with self.assertRaises(UnknownKey):
+            self.issuer.single_key(token.kid)
+
+
+class ExpiryTests(IssuerTestCase):
+    def test_a_key_leaves_every_document_at_its_second(self) -> None:
+        """Present until a moment before the token's exp, gone at it."""
+        token = self.mint()
+        self.clock.advance(3599.999)
+        self.assertEqual(self.kids(), [token.kid])
+        self.clock.advance(0.001)
+        self.assertEqual(self.kids(), [])
+        with self.assertRaises(UnknownKey):
+            self.issuer.single_key(token.kid)
+
+    def test_a_key_is_freed_without_any_request(self) -> None:
+        """The timer frees it, and leaves no call in the reactor behind."""
+        self.mint()
+        self.clock.advance(1800)
+        self.mint()
+        self.clock.advance(1800)
+        self.assertEqual(len(self.issuer._store), 1)
+        self.clock.advance(1800)
+        self.assertEqual(len(self.issuer._store), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_documents_are_right_even_before_the_timer_has_run(self) -> None:
+        """A clock that jumped past an expiry, with no timer run yet, shows no expired key."""
+        token = self.mint()
+        self.clock.rightNow += 3600
+        self.assertEqual(self.kids(), [])
+        self.assertEqual(self.issuer.live_keys, 0)
+        with self.assertRaises(UnknownKey):
+            self.issuer.single_key(token.kid)
+
+    def test_a_key_that_expires_sooner_moves_the_timer(self) -> None:
+        """A short-lived key behind a long-lived one is freed at its own second."""
+        self.mint()
+        self.issuer._lifetime = 10
+        self.mint()
+        self.clock.advance(10)
+        self.assertEqual(len(self.issuer._store), 1)
+
+    def test_ten_thousand_keys_expire_in_one_go_and_nothing_is_left(self) -> None:
+        """At their second all are gone, objects included, and so is the timer."""
+        self.mint()
+        for number in range(10_000):
+            public = PublicJWK(kty="RSA", kid=str(number), n="AQAB", e="AQAB")
+            self.issuer._store.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
+        del public
+        before = count_of(PublicJWK)
+        self.clock.advance(3600)
+        gc.collect()
+        self.assertEqual(before - count_of(PublicJWK), 10_001)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_resetting_forgets_all_keys_and_the_timer(self) -> None:
+        """After a reset no key is live, and no call waits in the reactor."""
+        self.mint()
+        self.assertEqual(self.issuer.reset_keys(), 1)
+        self.assertEqual((self.kids(), self.clock.getDelayedCalls()), ([], []))
+        self.issuer.stop()
+
+
+class BoundTests(IssuerTestCase):
+    def test_past_max_keys_minting_is_refused_until_one_expires(self) -> None:
+        """The refusal says when to come back, and then there is room."""
+        issuer = make_issuer(self.clock, max_keys=1)
+        self.mint(issuer=issuer)
+        self.clock.advance(600)
+        minting = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        refused = self.failureResultOf(minting, TooManyKeys).value
+        self.assertEqual(refused.headers, {"Retry-After": "3000"})
+        self.clock.advance(refused.retry_after)
+        self.mint(issuer=issuer)
+
+    def test_expired_tokens_need_no_room(self) -> None:
+        """Their keys are never live, so a full server still signs them."""
+        issuer = make_issuer(self.clock, max_keys=1)
+        self.mint(issuer=issuer)
+        self.mint(EXPIRED, issuer)
+
+    def test_requests_that_wait_count_too(self) -> None:
+        """Two that wait for keys at once cannot together pass the bound."""
+        source = WaitingSource()
+        issuer = make_issuer(self.clock, source, max_keys=1)
+        first = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        second = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        self.assertEqual(self.failureResultOf(second, TooManyKeys).value.retry_after, 1)
+        first.cancel()
+        self.failureResultOf(first)
+        third = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        self.assertNoResult(third)
+        third.addErrback(lambda _: None).cancel()
+
+
+class WaitingSource:
+    """A source that never has a key."""
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        return Deferred()
+
+
+class PrivateHalfTests(IssuerTestCase):
+    def test_after_a_token_is_out_nothing_reachable_holds_its_private_key(self) -> None:
+        """Of all objects alive, none is the private JWK or OpenSSL key that signed the token."""
+        source = OneKey()
+        issuer = make_issuer(self.clock, source)
+        self.assertEqual(private_keys_of(source.kid), (1, 1))
+        token = self.mint(issuer=issuer)
+        self.assertEqual(token.kid, source.kid)
+        self.assertEqual(private_keys_of(token.kid), (0, 0))
+
+    def test_not_even_when_signing_fails(self) -> None:
+        """An error between taking the key and signing leaves no private half behind."""
+        source = OneKey()
+        issuer = make_issuer(self.clock, source, new_id=lambda: 1 / 0)
+        minting = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        self.failureResultOf(minting, ZeroDivisionError)
+        self.assertEqual(private_keys_of(source.kid), (0, 0))
+
+
+class OneKey:
+    """A source of exactly one real key, which it does not keep."""
+
+    def __init__(self) -> None:
+        self._pairs = [KeyPair(JWK.generate(kty="RSA", size=2048), ALGORITHMS["RS256"])]
+        self._pairs[0].sign(b"warm")
+        self.kid = self._pairs[0].kid
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        return succeed(self._pairs.pop())
+
+
+def private_keys_of(kid: str) -> tuple[int, int]:
+    """How many private JWKs, and how many OpenSSL private keys, of this kid are alive."""
+    gc.collect()
+    jwks = [thing for thing in gc.get_objects() if isinstance(thing, JWK) and "d" in thing]
+    native = {id(held): held for held in reachable() if isinstance(held, RSAPrivateKey)}
+    return (
+        sum(jwk.thumbprint() == kid for jwk in jwks),
+        sum(JWK.from_pyca(key.public_key()).thumbprint() == kid for key in native.values()),
+    )
+
+
+def reachable() -> Iterator[object]:
+    """What all tracked objects refer to; a dict of plain values is not tracked itself."""
+    for holder in gc.get_objects():
+        for held in gc.get_referents(holder):
+            yield held
+            if isinstance(held, dict) and not gc.is_tracked(held):
+                yield from held.values()
+
+
+def count_of(kind: type) -> int:
+    """How many objects of this type are alive."""
+    return sum(type(thing) is kind for thing in gc.get_objects())

@@ -1,0 +1,149 @@
+"""The key store: its indexes agree, its document is ordered and whole, and nothing stays behind."""
+
+import json
+from unittest import TestCase
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from jwksd.documents import key_set
+from jwksd.keys import Key, PublicJWK
+from jwksd.keystore import KeyStore
+
+
+def key(kid: str, created: int = 0, expires: int = 3600) -> Key:
+    """A key whose modulus nobody will ever use."""
+    public = PublicJWK(kty="RSA", use="sig", alg="RS256", kid=kid, n="AQAB", e="AQAB")
+    return Key(public, key_set([json.dumps(dict(public)).encode()]), created, expires)
+
+
+def kids(store: KeyStore) -> list[str]:
+    """The kids in the document, in its order."""
+    return [member["kid"] for member in json.loads(store.key_set().body)["keys"]]
+
+
+class KeyStoreTests(TestCase):
+    def test_the_document_is_ordered_by_age_then_kid(self) -> None:
+        """However keys came in, the oldest is first, and of one second the smallest kid."""
+        store = KeyStore()
+        for kid, created in (("c", 5), ("b", 7), ("a", 7), ("d", 3)):
+            store.add(key(kid, created))
+        self.assertEqual(kids(store), ["d", "c", "a", "b"])
+
+    def test_an_empty_store_publishes_an_empty_set(self) -> None:
+        """No keys is a JWK Set too."""
+        self.assertEqual(KeyStore().key_set().body, b'{"keys":[]}')
+
+    def test_the_document_is_built_once_per_change(self) -> None:
+        """Between two changes every caller gets the same object."""
+        store = KeyStore()
+        store.add(key("a"))
+        first = store.key_set()
+        store.expire(0)
+        self.assertIs(store.key_set(), first)
+        store.add(key("b"))
+        self.assertNotEqual(store.key_set().etag, first.etag)
+
+    def test_the_same_keys_give_the_same_tag(self) -> None:
+        """A key that came and went leaves the tag as it was: it is of the bytes alone."""
+        store = KeyStore()
+        store.add(key("a", expires=20))
+        tag = store.key_set().etag
+        store.add(key("b", expires=10))
+        self.assertNotEqual(store.key_set().etag, tag)
+        store.expire(10)
+        self.assertEqual(store.key_set().etag, tag)
+
+    def test_a_key_goes_at_its_second_and_not_before(self) -> None:
+        """It is live while now < expires."""
+        store = KeyStore()
+        store.add(key("a", expires=100))
+        self.assertEqual(store.expire(99.999), 0)
+        self.assertEqual(store.expire(100), 1)
+        self.assertIsNone(store.get("a"))
+
+    def test_a_kid_can_be_live_only_once(self) -> None:
+        """A second key with the same kid is refused, and the first stays."""
+        store = KeyStore()
+        store.add(key("a", expires=5))
+        with self.assertRaisesRegex(ValueError, "kid a already"):
+            store.add(key("a", expires=9))
+        self.assertEqual(store.next_expiry, 5)
+
+    def test_few_of_many_expire(self) -> None:
+        """Where one of a thousand goes, the others stay in order."""
+        store = KeyStore()
+        for number in range(1000):
+            store.add(key(f"{number:04}", created=number, expires=5 if number == 500 else 9))
+        store.expire(5)
+        self.assertEqual(kids(store), [f"{n:04}" for n in range(1000) if n != 500])
+
+    def test_ten_thousand_expire_in_one_go(self) -> None:
+        """All of them leave at once, the rest stays, and no index keeps a trace."""
+        store = KeyStore()
+        for number in range(10_001):
+            store.add(key(str(number), created=number, expires=9 if number else 10))
+        self.assertEqual(store.expire(9), 10_000)
+        self.assertEqual(kids(store), ["0"])
+        self.assertEqual(store.clear(), 1)
+        self.assertEqual(leftovers(store), (0, 0, 0, 0))
+
+
+def leftovers(store: KeyStore) -> tuple[int, int, int, int]:
+    """How many entries each index has."""
+    return (
+        len(store),
+        len(store.jwks["keys"]),
+        len(store._by_age),
+        len(store._by_expiry),
+    )
+
+
+class KeyStoreMachine(RuleBasedStateMachine):
+    """Any order of changes, against a plain dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = KeyStore()
+        self.model: dict[str, Key] = {}
+        self.now = 0.0
+
+    @rule(
+        kid=st.text("abc", min_size=1, max_size=3),
+        created=st.integers(-50, 50),
+        lifetime=st.integers(1, 60),
+    )
+    def add(self, kid: str, created: int, lifetime: int) -> None:
+        if kid not in self.model:
+            self.model[kid] = key(kid, int(self.now) + created, int(self.now) + lifetime)
+            self.store.add(self.model[kid])
+
+    @rule(seconds=st.floats(0, 40))
+    def expire(self, seconds: float) -> None:
+        self.now += seconds
+        before = len(self.model)
+        self.model = {kid: key for kid, key in self.model.items() if self.now < key.expires}
+        assert self.store.expire(self.now) == before - len(self.model)
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def clear(self) -> None:
+        assert self.store.clear() == len(self.model)
+        self.model = {}
+
+    @invariant()
+    def all_indexes_agree(self) -> None:
+        assert leftovers(self.store) == (len(self.model),) * 4
+        ordered = sorted(self.model.values(), key=lambda key: (key.created, key.kid))
+        assert kids(self.store) == [key.kid for key in ordered]
+        expiries = [key.expires for key in self.model.values()]
+        assert self.store.next_expiry == min(expiries, default=None)
+        assert {key["kid"] for key in self.store.jwks} == set(self.model)
+        assert all(self.store.get(kid) is key for kid, key in self.model.items())
+
+
+class KeyStoreStateTests(KeyStoreMachine.TestCase):  # type: ignore[name-defined,misc]
+    """No order of changes makes the indexes differ from one another or from a plain dict."""
+
+    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,99 @@
+"""Options: each from flag, environment, file or default, and every value that is refused."""
+
+from unittest import TestCase
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jwksd.errors import StartUpRefused
+from jwksd.settings import OPTIONS, Settings, duration, resolve
+
+
+class ResolveTests(TestCase):
+    def test_without_anything_all_are_defaults(self) -> None:
+        """The defaults are those of the contract."""
+        settings = resolve({}, {}, {})
+        self.assertEqual(settings, Settings())
+        self.assertEqual(
+            (settings.port, settings.interface, settings.lifetime, settings.max_keys, settings.dev),
+            (8080, "127.0.0.1", 3600, 10_000, False),
+        )
+
+    def test_flag_over_environment_over_file_over_default(self) -> None:
+        """Each source gives way to the one before it."""
+        file: dict[str, object] = {"lifetime": 30}
+        environment = {"JWKSD_LIFETIME": "20s"}
+        for flags, env, table, expected in (
+            ({"lifetime": "10"}, environment, file, 10),
+            ({}, environment, file, 20),
+            ({}, {}, file, 30),
+            ({}, {}, {}, 3600),
+        ):
+            with self.subTest(expected=expected):
+                self.assertEqual(resolve(flags, env, table).lifetime, expected)
+
+    def test_every_option_has_a_place_in_the_settings(self) -> None:
+        """The table and the dataclass name the same options, in the same order."""
+        self.assertEqual([option.field for option in OPTIONS], list(Settings.__slots__))
+
+    def test_a_file_may_use_the_types_of_toml(self) -> None:
+        """Numbers, booleans, texts and lists are read as their texts would be."""
+        table: dict[str, object] = {"port": 0, "dev": True, "alg": ["RS256"], "lifetime": "1h"}
+        settings = resolve({}, {}, table)
+        self.assertEqual((settings.port, settings.dev, settings.alg), (0, True, ("RS256",)))
+        listening = resolve({}, {}, {"listen": ["tcp:1:interface=127.0.0.1", "unix:s"]})
+        self.assertEqual(listening.listen, ("tcp:1:interface=127.0.0.1", "unix:s"))
+
+    def test_flags_may_be_repeated_where_that_means_something(self) -> None:
+        """Every --listen counts."""
+        self.assertEqual(
+            resolve({"listen": ["unix:a", "unix:b"]}, {}, {}).listen, ("unix:a", "unix:b")
+        )
+
+    def test_what_is_wrong_is_named_with_what_would_be_right(self) -> None:
+        """One line says which option, which value, from where, and what is allowed."""
+        for flags, environment, file, said in (
+            ({"port": "99999"}, {}, {}, "--port='99999' must be a whole number from 0 to 65535"),
+            ({"port": "-1"}, {}, {}, "whole number"),
+            ({}, {"JWKSD_PORT": "tcp://10.0.0.1:80"}, {}, "JWKSD_PORT='tcp://10.0.0.1:80' must be"),
+            ({"interface": ""}, {}, {}, "must not be empty"),
+            ({"alg": "none"}, {}, {}, "'none' is not known; known are RS256"),
+            ({"alg": "RS256,RS256"}, {}, {}, "twice"),
+            ({"rsa-bits": "1024"}, {}, {}, "2048 to 8192"),
+            ({"lifetime": "1 h"}, {}, {}, "such as 90, 90s, 15m, 1h or 30d"),
+            ({"issuer": "ftp://x"}, {}, {}, "must be a URL"),
+            ({"issuer": "https://x/?a"}, {}, {}, "without query"),
+            ({}, {"JWKSD_DEV": "yes"}, {}, "JWKSD_DEV='yes' must be true or false"),
+            ({}, {}, {"prot": 1}, "unknown key 'prot'"),
+            ({}, {}, {"port": 1.5}, "port in the file must be"),
+            ({}, {}, {"lifetime": "x"}, "lifetime in the file='x'"),
+            ({"listen": ["unix:a"], "port": "1"}, {}, {}, "instead of --port"),
+        ):
+            with self.subTest(said=said), self.assertRaises(StartUpRefused) as caught:
+                resolve(flags, environment, file)  # type: ignore[arg-type]
+            self.assertIn(said, str(caught.exception))
+            self.assertNotIn("\n", str(caught.exception.code))
+
+    @given(st.sampled_from([o.name for o in OPTIONS if not o.repeatable]), st.text(max_size=20))
+    def test_any_text_is_taken_or_refused(self, name: str, text: str) -> None:
+        """No text for any option leads to an error but ours."""
+        try:
+            self.assertIsInstance(resolve({name: text}, {}, {}), Settings)
+        except StartUpRefused as refused:
+            self.assertIn(name, str(refused))
+
+
+class DurationTests(TestCase):
+    @given(
+        st.integers(1, 10**6),
+        st.sampled_from([("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]),
+    )
+    def test_units_multiply(self, number: int, unit: tuple[str, int]) -> None:
+        """A number with a unit is that many seconds."""
+        self.assertEqual(duration(f"{number}{unit[0]}"), number * unit[1])
+
+    def test_what_is_no_duration_is_refused(self) -> None:
+        """Zero, negative, fractions, spaces and other units."""
+        for text in ("", "0", "0h", "-1", "1.5h", "1 h", "1w", "h", "٣"):
+            with self.subTest(text=text), self.assertRaises(ValueError):
+                duration(text)

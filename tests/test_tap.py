@@ -1,0 +1,231 @@
+"""The composition: what the options make, where it listens, and what start-up refuses."""
+
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import treq
+from twisted.application.service import IServiceMaker
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.plugin import getPlugins
+from twisted.python.reflect import namedAny
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from jwksd import __version__, cli
+from jwksd.errors import StartUpRefused
+from jwksd.tap import Daemon, Options, makeService
+from jwksd.web.listener import base_url, is_loopback
+
+
+def options(*arguments: str) -> Options:
+    """Options as if from the command line, with an empty environment."""
+    parsed = Options()
+    with patch.dict("os.environ", clear=True):
+        parsed.parseOptions(arguments)
+    return parsed
+
+
+class OptionsTests(SynchronousTestCase):
+    def test_flags_and_parameters_arrive_in_the_settings(self) -> None:
+        """Long, short, flag and repeated ones."""
+        settings = options("-p", "0", "--lifetime", "2m", "--dev").settings
+        self.assertEqual((settings.port, settings.lifetime, settings.dev), (0, 120, True))
+        listen = options("--listen", "unix:a", "--listen", "unix:b").settings.listen
+        self.assertEqual(listen, ("unix:a", "unix:b"))
+
+    def test_a_file_is_read(self) -> None:
+        """By flag or by environment."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "jwksd.toml"
+            file.write_text("lifetime = '2h'\n")
+            self.assertEqual(options("--config", str(file)).settings.lifetime, 7200)
+            with patch.dict("os.environ", {"JWKSD_CONFIG": str(file)}, clear=True):
+                parsed = Options()
+                parsed.parseOptions([])
+            self.assertEqual(parsed.settings.lifetime, 7200)
+
+    def test_what_cannot_be_read_is_refused_in_one_line(self) -> None:
+        """Unknown options, arguments and unreadable files end the start."""
+        with TemporaryDirectory() as folder:
+            broken = Path(folder) / "broken.toml"
+            broken.write_text("port =")
+            for arguments, said in (
+                (["--prot", "1"], "option --prot not recognized"),
+                (["more"], "Wrong number of arguments"),
+                (["--config", f"{folder}/none"], "cannot read"),
+                (["--config", str(broken)], "is not TOML"),
+            ):
+                with self.subTest(said=said), self.assertRaises(StartUpRefused) as caught:
+                    options(*arguments)
+                self.assertIn(said, str(caught.exception))
+                self.assertNotIn("\n", str(caught.exception.code))
+
+    def test_the_version_is_ours(self) -> None:
+        """--version prints jwksd's, not Twisted's, and exits with 0."""
+        for command in (options, lambda argument: cli.main([argument])):
+            with patch("sys.stdout", new=StringIO()) as out:
+                with self.assertRaises(SystemExit) as caught:
+                    command("--version")
+                self.assertEqual(
+                    (out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0)
+                )
+
+    def test_the_help_tells_the_defaults(self) -> None:
+        """Every option stands in the help."""
+        text = " ".join(str(Options()).split())
+        for part in ("--max-keys=", "(default: 10000)", "--dev", "--listen="):
+            self.assertIn(part, text)
+
+
+class CommandTests(SynchronousTestCase):
+    def test_a_wrong_command_is_refused_in_one_line(self) -> None:
+        """No command, an unknown one, and an unknown option."""
+        for arguments, said in (
+            ([], "try jwksd serve"),
+            (["explode"], "Unknown command"),
+            (["--explode"], "not recognized"),
+        ):
+            with self.subTest(arguments=arguments), self.assertRaises(StartUpRefused) as caught:
+                cli.main(arguments)
+            self.assertIn(said, str(caught.exception))
+
+
+class PluginTests(SynchronousTestCase):
+    def test_twistd_finds_the_command(self) -> None:
+        """The plugin is found, and names the options and the maker of the service."""
+        from twisted import plugins
+
+        (maker,) = (
+            plugin for plugin in getPlugins(IServiceMaker, plugins) if plugin.tapname == "jwksd"
+        )
+        self.assertIs(maker.options, Options)
+        self.assertIs(namedAny(maker.module).makeService, makeService)
+
+
+class AddressTests(SynchronousTestCase):
+    def test_only_loopback_is_local(self) -> None:
+        """127.0.0.0/8, ::1 and the name localhost; nothing else, wildcards least of all."""
+        for host, local in (
+            ("127.0.0.1", True),
+            ("127.9.9.9", True),
+            ("::1", True),
+            ("localhost", True),
+            ("0.0.0.0", False),
+            ("::", False),
+            ("10.0.0.1", False),
+            ("fe80::1%eth0", False),
+            ("example.com", False),
+            ("", False),
+        ):
+            with self.subTest(host=host):
+                self.assertIs(is_loopback(host), local)
+
+    def test_an_address_has_a_url_where_it_has_a_port(self) -> None:
+        """IPv6 in brackets; a UNIX socket has none."""
+        self.assertEqual(base_url(IPv4Address("TCP", "127.0.0.1", 80)), "http://127.0.0.1:80")
+        self.assertEqual(base_url(IPv6Address("TCP", "::1", 80)), "http://[::1]:80")
+        self.assertIsNone(base_url(UNIXAddress("/tmp/s")))
+
+
+class DaemonTests(TestCase):
+    """The whole service in this process, on a real port."""
+
+    def start(self, *arguments: str) -> Daemon:
+        service = makeService(options("--port", "0", "--reserve", "0", *arguments))
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(lambda: service.running and service.stopService())
+        return service
+
+    def client(self) -> treq.client.HTTPClient:
+        pool = HTTPConnectionPool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        return treq.client.HTTPClient(Agent(reactor, pool=pool))
+
+    async def test_it_signs_and_publishes(self) -> None:
+        """A token over TCP, and its key; the issuer's default name has the real port."""
+        service = self.start()
+        (url,) = (base_url(address) for address in service.listener.addresses)
+        client = self.client()
+        answer = await client.post(f"{url}/auth", headers={"Accept": "application/json"})
+        kid = (await answer.json())["kid"]
+        document = await client.get(f"{url}/.well-known/{kid}.json")
+        self.assertEqual([key["kid"] for key in (await document.json())["keys"]], [kid])
+        port = service.listener.addresses[0].port
+        self.assertEqual(service.issuer.name, f"http://localhost:{port}")
+        self.assertIn(f"curl -X POST {url}/auth", cli.greeting(service))
+
+    async def test_after_the_stop_nobody_listens(self) -> None:
+        """The port is closed, and nothing of the service is left in the reactor."""
+        service = self.start()
+        port = service.listener.addresses[0].port
+        await service.stopService()
+        with self.assertRaises(ConnectError):
+            await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(
+                Factory.forProtocol(Protocol)
+            )
+
+    async def test_services_may_start_without_privileges(self) -> None:
+        """Whoever embeds the service may call startService alone."""
+        service = makeService(options("--port", "0"))
+        service.startService()
+        self.assertEqual(len(service.listener.addresses), 1)
+        await service.stopService()
+
+    async def test_ipv6_and_unix_sockets(self) -> None:
+        """Loopback of either family, and sockets in the file system, are local."""
+        with TemporaryDirectory() as folder:
+            arguments = ["--listen", f"unix:{folder}/s", "--issuer", "https://issuer.example"]
+            service = makeService(options(*arguments))
+            service.startService()
+            self.assertEqual(service.issuer.name, "https://issuer.example")
+            self.assertIn("is ready", cli.greeting(service))
+            await service.stopService()
+        service = makeService(options("--interface", "::1", "--port", "0"))
+        service.startService()
+        self.assertIn("[::1]", cli.greeting(service))
+        await service.stopService()
+
+    async def test_what_cannot_listen_is_refused(self) -> None:
+        """A busy port, an address of nobody, an open one, and no port to name the issuer by."""
+        busy = str(self.start().listener.addresses[0].port)
+        with TemporaryDirectory() as folder:
+            for arguments, said in (
+                (
+                    ["--port", busy],
+                    f"cannot listen on 127.0.0.1 port {busy}: Address already in use",
+                ),
+                (["--interface", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+                (["--interface", "0.0.0.0", "--port", "0"], "--allow-remote-minting"),
+                (["--listen", "tcp:0"], "--allow-remote-minting"),
+                (
+                    ["--interface", "0.0.0.0", "--port", "0", "--allow-remote-minting", "--dev"],
+                    "--allow-remote-dev",
+                ),
+                (["--listen", f"unix:{folder}/s"], "give --issuer"),
+                (["--listen", "nonsense:1"], "no endpoint description"),
+            ):
+                with self.subTest(arguments=arguments):
+                    self.assertIn(said, await self.refusal(*arguments))
+
+    async def refusal(self, *arguments: str) -> str:
+        """Why a start with these arguments is refused."""
+        with self.assertRaises(StartUpRefused) as caught:
+            service = makeService(options(*arguments))
+            try:
+                service.privilegedStartService()
+            finally:
+                await service.listener.stopService()
+        return str(caught.exception)
+
+    async def test_other_machines_are_let_in_on_demand(self) -> None:
+        """With the alarming option it listens on all interfaces."""
+        service = self.start("--interface", "0.0.0.0", "--allow-remote-minting")
+        self.assertEqual(service.listener.addresses[0].host, "0.0.0.0")
+        await service.stopService()
