@@ -1,0 +1,36 @@
+"""Mint an expired token, and see it refused: its key is on no document any more.
+
+Usage: python examples/refuse_expired.py [http://localhost:8080]
+"""
+
+import sys
+from datetime import UTC, datetime
+
+import treq
+from jwcrypto.jwk import JWKSet
+from jwcrypto.jwt import JWT, JWTMissingKey
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+
+async def refuse_expired(base: str = "http://localhost:8080") -> None:
+    """Print why a verifier refuses the token. Raises if one accepts it."""
+    answer = await treq.post(f"{base}/auth?expired=true", headers={"Accept": "application/json"})
+    minted = await answer.json()
+    print("expired at:", datetime.fromtimestamp(minted["exp"], UTC))
+
+    document = await treq.get(f"{base}/.well-known/{minted['kid']}.json")
+    print("its key:", document.code, (await document.json())["detail"])
+
+    everything = await treq.get(f"{base}/.well-known/jwks.json")
+    keys = JWKSet.from_json(await everything.text())
+    try:
+        JWT(jwt=minted["token"], key=keys, algs=["RS256"], expected_type="JWS")
+    except JWTMissingKey as refusal:
+        print("refused:", refusal)
+    else:
+        raise AssertionError("an expired token was accepted")
+
+
+if __name__ == "__main__":
+    react(lambda _: Deferred.fromCoroutine(refuse_expired(*sys.argv[1:])))
