@@ -1,6 +1,7 @@
 """The table of signature algorithms: what a key for each is made of, and what of it is published.
 
-Names are those of the IANA registry "JSON Web Signature and Encryption Algorithms" (RFC 7518 §3.1).
+Names are those of the IANA registry "JSON Web Signature and Encryption Algorithms": RFC 7518 §3.1,
+RFC 8812 (ES256K), RFC 8037 (EdDSA), RFC 9864 (Ed25519, Ed448) and ML-DSA for JOSE (AKP keys).
 """
 
 from collections.abc import Mapping
@@ -13,20 +14,42 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 """Above this a single key takes minutes to make, and many verifiers refuse it."""
 
+_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "AKP": ("pub",)}
+
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One signature algorithm.
-
-    ``members`` are the public JWK members of its key type, in the order in which they are
-    published (RFC 7518 §6).
-    """
+    """One signature algorithm. ``crv`` is the one curve that it takes, for EC and OKP keys."""
 
     name: str
     kty: str
-    members: tuple[str, ...]
+    crv: str | None = None
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The public members of its keys in the order in which they are published (RFC 7518 §6)."""
+        return _MEMBERS[self.kty]
+
+    def generation(self, rsa_bits: int) -> dict[str, str | int]:
+        """What jwcrypto needs to know to make a key for it."""
+        if self.kty == "RSA":
+            return {"kty": self.kty, "size": rsa_bits}
+        if self.kty == "AKP":
+            return {"kty": self.kty, "alg": self.name}
+        return {"kty": self.kty, "crv": str(self.crv)}
 
 
-ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
-    {row.name: row for row in (Algorithm("RS256", "RSA", ("n", "e")),)}
+_TABLE = (
+    *(Algorithm(f"{family}{bits}", "RSA") for family in ("RS", "PS") for bits in (256, 384, 512)),
+    Algorithm("ES256", "EC", "P-256"),
+    Algorithm("ES384", "EC", "P-384"),
+    Algorithm("ES512", "EC", "P-521"),
+    Algorithm("ES256K", "EC", "secp256k1"),
+    Algorithm("EdDSA", "OKP", "Ed25519"),
+    Algorithm("Ed25519", "OKP", "Ed25519"),
+    Algorithm("Ed448", "OKP", "Ed448"),
+    *(Algorithm(f"ML-DSA-{level}", "AKP") for level in (44, 65, 87)),
 )
+
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType({row.name: row for row in _TABLE})
+"""Every algorithm that jwksd can sign with, by its name."""

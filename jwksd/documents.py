@@ -13,18 +13,22 @@ _HEAD, _TAIL = b'{"keys":[', b"]}"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JWK Set (RFC 7517 §5) as UTF-8 JSON, with its strong entity tag (RFC 9110 §8.8.3)."""
+    """A JSON text in UTF-8, most often a JWK Set, with its strong entity tag (RFC 9110 §8.8.3)."""
 
     body: bytes
     etag: bytes
 
     @property
     def members(self) -> bytes:
-        """The JSON text between the brackets of ``keys``."""
+        """Of a JWK Set, the JSON text between the brackets of ``keys``."""
         return self.body[len(_HEAD) : -len(_TAIL)]
 
 
-def key_set(members: Iterable[bytes]) -> Document:
-    """The set of these keys, each JSON text already, in the order given."""
-    body = _HEAD + b",".join(members) + _TAIL
+def document(body: bytes) -> Document:
+    """These bytes with their tag."""
     return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
+
+
+def key_set(members: Iterable[bytes]) -> Document:
+    """The JWK Set (RFC 7517 §5) of these keys, each JSON text already, in the order given."""
+    return document(_HEAD + b",".join(members) + _TAIL)

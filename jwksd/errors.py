@@ -141,6 +141,31 @@ class Stopping(Overloaded):
     title = "The server is stopping"
 
 
+class OAuthError(JwksdError):
+    """A refusal at an OAuth endpoint, by its registered code (RFC 6749 §5.2, RFC 8707 §2)."""
+
+    slug = "oauth"
+    status = 400
+    title = "OAuth request refused"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class InvalidClient(OAuthError):
+    """The client did not say who it is, or not in a way that we read (RFC 6749 §2.3)."""
+
+    status = 401
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("invalid_client", detail)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Basic realm="jwksd", charset="UTF-8"'}
+
+
 class PrivateHalfDestroyed(JwksdError):
     """The key has signed what it was made for; it cannot sign again."""
 

@@ -4,19 +4,24 @@ The per-token policy: a new key for every token, its private half dropped after 
 The token's ``exp`` and the key's expiry are the same second.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import ceil
+from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jwksd import tokens
+from jwksd.algorithms import ALGORITHMS
+from jwksd.defects import Defect, Draft
 from jwksd.documents import Document
-from jwksd.errors import TooManyKeys, UnknownKey
+from jwksd.errors import InvalidParameter, TooManyKeys, UnknownKey
 from jwksd.interfaces import IKeySource
 from jwksd.keys import Key, KeyPair
 from jwksd.keystore import KeyStore
-from jwksd.tokens import Token
+from jwksd.tokens import Members, Token
+
+Seal = Callable[[KeyPair, Members, Members], str]
 
 EXPIRED_SINCE = 3600
 """How long ago a token asked for with ``expired`` has expired, in seconds."""
@@ -24,9 +29,17 @@ EXPIRED_SINCE = 3600
 
 @dataclass(frozen=True, slots=True)
 class MintRequest:
-    """What a client may ask of a token."""
+    """What a client may ask of a token; what it leaves out has the server's default.
+
+    ``lifetime`` is in seconds. ``claims`` and ``header`` are merged over the default ones.
+    """
 
     expired: bool = False
+    alg: str | None = None
+    lifetime: int | None = None
+    claims: Members = field(default_factory=dict)
+    header: Members = field(default_factory=dict)
+    defect: Defect | None = None
 
 
 class Issuer:
@@ -36,8 +49,9 @@ class Issuer:
         clock: the wall clock, and the timer that frees expired keys.
         source: where fresh keys come from.
         name: the issuer URL.
-        alg: the algorithm it signs with.
-        lifetime: of tokens and their keys, in seconds.
+        algorithms: the names of those that it signs with; the first is the default.
+        lifetime: of tokens and their keys, in seconds, where a request asks for none.
+        max_lifetime: the longest that a request may ask for, in seconds.
         max_keys: how many keys may be live at once.
         new_id: a fresh ``jti`` at each call.
     """
@@ -48,16 +62,18 @@ class Issuer:
         clock: IReactorTime,
         source: IKeySource,
         name: str,
-        alg: str,
+        algorithms: Sequence[str],
         lifetime: int,
+        max_lifetime: int,
         max_keys: int,
         new_id: Callable[[], str],
     ) -> None:
         self.name = name
+        self.algorithms = tuple(algorithms)
         self._clock = clock
         self._source = source
-        self._alg = alg
         self._lifetime = lifetime
+        self._max_lifetime = max_lifetime
         self._max_keys = max_keys
         self._new_id = new_id
         self._store = KeyStore()
@@ -73,18 +89,31 @@ class Issuer:
         """Sign one token with a key of its own; the key is published before the token is answered.
 
         Raises:
+            InvalidParameter: the request asks for what it may not.
             TooManyKeys: so many keys are live, or promised to requests that wait, as are allowed.
             TooManyWaiting: the queue for a fresh key is full.
             Stopping: the server is shutting down.
         """
-        if request.expired:
-            return self._sign_expired(await self._source.take(self._alg))
+        self._check(request)
+        if not self._will_live(request):
+            return await self._take_and_sign(request)
         self._refuse_when_full()
         self._promised += 1
         try:
-            return self._sign_and_publish(await self._source.take(self._alg))
+            return await self._take_and_sign(request)
         finally:
             self._promised -= 1
+
+    def introspect(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token that this server signed and that is valid now, or None.
+
+        A token whose key was revoked or reset is not valid any more.
+        """
+        key = self._live().get(tokens.key_id(token) or "")
+        if key is None:
+            return None
+        claims = tokens.verified_claims(token, key.public, self._now())
+        return claims if claims is not None and claims.get("iss") == self.name else None
 
     def key_set(self) -> Document:
         """The document with every live key."""
@@ -100,6 +129,30 @@ class Issuer:
         if key is None:
             raise UnknownKey(f"no live key has the kid {kid}: it is unknown here, or has expired")
         return key.document
+
+    async def rotate(self) -> str:
+        """Publish a fresh key that signs nothing, so that verifiers see the set change; its kid."""
+        self._refuse_when_full()
+        self._promised += 1
+        try:
+            pair = await self._source.take(self.algorithms[0])
+        finally:
+            self._promised -= 1
+        pair.destroy()
+        now = int(self._now())
+        self._publish(pair, now, now + self._lifetime)
+        return pair.kid
+
+    def revoke(self, kid: str) -> None:
+        """Withdraw a key at once.
+
+        Raises:
+            UnknownKey: no live key has this kid.
+        """
+        if not self._live().remove(kid):
+            raise UnknownKey(
+                f"no live key has the kid {kid!r:.100}; jwks.json lists those there are"
+            )
 
     def reset_keys(self) -> int:
         """Forget every key at once, and answer how many there were."""
@@ -133,22 +186,85 @@ class Issuer:
             retry_after=wait,
         )
 
-    def _sign_expired(self, pair: KeyPair) -> Token:
-        exp = int(self._now()) - EXPIRED_SINCE
-        return self._sign_once(pair, exp - self._lifetime, exp)
+    def _check(self, request: MintRequest) -> None:
+        if request.alg is not None and request.alg not in self.algorithms:
+            raise InvalidParameter(
+                f"alg must be one of {', '.join(self.algorithms)}, not {request.alg!r:.60};"
+                " --alg adds others"
+            )
+        if request.lifetime is not None and not 1 <= request.lifetime <= self._max_lifetime:
+            raise InvalidParameter(f"lifetime must be 1 to {self._max_lifetime} seconds")
+        tokens.check_header(request.header)
+        tokens.check_claims(request.claims)
+        self._check_expiry(request)
+        if request.defect is not None:
+            self._check_defect(request.defect, self._algorithm_of(request))
 
-    def _sign_and_publish(self, pair: KeyPair) -> Token:
-        iat = int(self._now())
-        token = self._sign_once(pair, iat, iat + self._lifetime)
-        self._store.add(Key(pair.public, pair.document, iat, token.exp))
-        self._set_timer()
-        return token
+    def _check_expiry(self, request: MintRequest) -> None:
+        """A token's exp is its key's expiry, so it is said once, and bounded as a lifetime is."""
+        if "exp" not in request.claims:
+            return
+        if request.expired or request.lifetime is not None:
+            raise InvalidParameter("claims.exp stands instead of expired and lifetime: give one")
+        latest = int(self._now()) + self._max_lifetime
+        if cast(int, request.claims["exp"]) > latest:
+            raise InvalidParameter(
+                f"claims.exp must be at most {latest}, which is --max-lifetime from now"
+            )
 
-    def _sign_once(self, pair: KeyPair, iat: int, exp: int) -> Token:
+    def _check_defect(self, defect: Defect, alg: str) -> None:
+        if ALGORITHMS[alg].kty not in defect.kinds:
+            raise InvalidParameter(
+                f"defect {defect.name} exists for {', '.join(sorted(defect.kinds))} keys only;"
+                f" ask for another alg than {alg}"
+            )
+
+    def _algorithm_of(self, request: MintRequest) -> str:
+        return request.alg or self.algorithms[0]
+
+    def _will_live(self, request: MintRequest) -> bool:
+        """Whether the key of the token is to be published."""
+        exp = request.claims.get("exp")
+        past = isinstance(exp, int) and exp <= self._now()
+        unpublished = request.defect is not None and not request.defect.published
+        return not (request.expired or past or unpublished)
+
+    async def _take_and_sign(self, request: MintRequest) -> Token:
+        alg = self._algorithm_of(request)
+        pair = await self._source.take(alg)
         try:
-            return tokens.sign(pair, iss=self.name, iat=iat, exp=exp, jti=self._new_id())
+            if request.defect is None:
+                return self._sign(request, pair, tokens.sign)
+            foreign = await self._source.take(alg)
+            try:
+                return self._sign(request, pair, self._forge(request.defect, foreign))
+            finally:
+                foreign.destroy()
         finally:
             pair.destroy()
+
+    def _forge(self, defect: Defect, foreign: KeyPair) -> Seal:
+        def forge(pair: KeyPair, header: Members, claims: Members) -> str:
+            now = int(self._now())
+            return defect.forge(Draft(dict(header), dict(claims), pair, foreign, now))
+
+        return forge
+
+    def _sign(self, request: MintRequest, pair: KeyPair, seal: Seal) -> Token:
+        now = int(self._now())
+        lifetime = request.lifetime or self._lifetime
+        exp = now - EXPIRED_SINCE if request.expired else now + lifetime
+        claims = {"iss": self.name, "iat": exp - lifetime, "exp": exp, "jti": self._new_id()}
+        claims |= request.claims
+        text = seal(pair, {**tokens.default_header(pair), **request.header}, claims)
+        token = Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))
+        if self._will_live(request):
+            self._publish(pair, now, token.exp)
+        return token
+
+    def _publish(self, pair: KeyPair, created: int, expires: int) -> None:
+        self._store.add(Key(pair.public, pair.document, created, expires))
+        self._set_timer()
 
     def _set_timer(self) -> None:
         """Wake at the next expiry. A key that lives shorter than the others moves it forward."""

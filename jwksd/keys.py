@@ -8,7 +8,12 @@ Laws of this module:
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
@@ -33,7 +38,7 @@ def public_jwk(private: JWK, algorithm: Algorithm) -> PublicJWK:
 
     The kid is the RFC 7638 SHA-256 thumbprint, base64url, 43 characters.
     """
-    public = {name: private.get(name) for name in algorithm.members}
+    public = {name: private[name] for name in algorithm.members}
     return PublicJWK(
         kty=algorithm.kty, use="sig", alg=algorithm.name, kid=private.thumbprint(), **public
     )
@@ -67,10 +72,32 @@ class KeyPair:
         Raises:
             PrivateHalfDestroyed: after ``destroy``.
         """
+        signature: bytes = self._signer.sign(self._held(), signing_input)
+        return signature
+
+    def self_signed(self, name: str, now: int) -> bytes:
+        """A DER certificate for this key by this key, valid for a day from ``now`` (RFC 5280)."""
+        key = self._held().get_op_key("sign")
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        begin = datetime.fromtimestamp(now, UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(begin)
+            .not_valid_after(begin + timedelta(days=1))
+        )
+        # EdDSA has its hash built in.
+        digest = None if self.public["kty"] == "OKP" else SHA256()
+        certificate: bytes = builder.sign(key, digest).public_bytes(Encoding.DER)
+        return certificate
+
+    def _held(self) -> JWK:
         if self._private is None:
             raise PrivateHalfDestroyed(f"key {self.kid} cannot sign: its private half is gone")
-        signature: bytes = self._signer.sign(self._private, signing_input)
-        return signature
+        return self._private
 
     def destroy(self) -> None:
         """Let go of the private half. A second call does nothing."""

@@ -36,8 +36,8 @@ _FIRST_GUESS = 0.1
 
 def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
     """A new key, warmed. Blocks for as long as that takes: call it on a worker thread."""
-    private = JWK.generate(kty=algorithm.kty, size=rsa_bits)
-    # OpenSSL made this key a moment ago; checking its primes again would cost half as much anew.
+    private = JWK.generate(**algorithm.generation(rsa_bits))
+    # OpenSSL made this key a moment ago; checking RSA primes again would cost half as much anew.
     private.unsafe_skip_rsa_key_validation = True
     pair = KeyPair(private, algorithm)
     pair.sign(b"the first signature builds the key, and is thrown away")

@@ -77,6 +77,15 @@ class KeyStore:
             self._forget(expired)
         return due
 
+    def remove(self, kid: str) -> bool:
+        """Forget one key, and answer whether there was one."""
+        key = self._by_kid.pop(kid, None)
+        if key is None:
+            return False
+        del self._by_expiry[bisect_left(self._by_expiry, (key.expires, kid))]
+        self._forget([key])
+        return True
+
     def clear(self) -> int:
         """Forget every key, and answer how many there were."""
         keys = list(self._by_kid.values())

@@ -27,6 +27,7 @@ class Settings:
     alg: tuple[str, ...] = ("RS256",)
     rsa_bits: int = 2048
     lifetime: int = 3600
+    max_lifetime: int = 86_400
     reserve: int = 8
     max_waiting: int = 256
     max_keys: int = 10_000
@@ -126,7 +127,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("alg", _algorithms, "signature algorithms, comma-separated; the first is the default"),
     Option("rsa-bits", _integer(MIN_RSA_BITS, MAX_RSA_BITS), "size of RSA keys"),
     Option("lifetime", duration, "of tokens and their keys: 90, 90s, 15m, 1h, 30d"),
-    Option("reserve", _integer(0, 10_000), "keys to keep ready for requests to come"),
+    Option("max-lifetime", duration, "the longest lifetime that a request may ask for"),
+    Option("reserve", _integer(0, 10_000), "keys of each algorithm to keep ready"),
     Option("max-waiting", _integer(0, 100_000), "requests that may wait for a key; others get 503"),
     Option("max-keys", _integer(1, 10_000_000), "live keys; past it minting answers 503"),
     Option("dev", _flag, "open /dev, by which any client can change the server"),
@@ -195,6 +197,11 @@ def _parse(option: Option, texts: list[str], source: str) -> object:
 
 
 def _check_together(settings: Settings, given: Mapping[str, object]) -> None:
+    if settings.lifetime > settings.max_lifetime:
+        raise StartUpRefused(
+            f"--lifetime ({settings.lifetime} s) must not be longer than --max-lifetime"
+            f" ({settings.max_lifetime} s)"
+        )
     for name in ("port", "interface"):
         if settings.listen and name in given:
             raise StartUpRefused(f"--listen stands instead of --{name}: give one of the two")

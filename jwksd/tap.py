@@ -25,13 +25,15 @@ from twisted.python import usage
 
 from jwksd import __version__
 from jwksd.algorithms import ALGORITHMS
+from jwksd.devclock import DevClock
 from jwksd.errors import StartUpRefused
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
 from jwksd.keysource import KeySource, KeyThreads, generate
 from jwksd.settings import OPTIONS, Option, Settings, resolve
+from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url
-from jwksd.web.root import make_root
+from jwksd.web.root import Dev, make_root
 from jwksd.web.site import Site
 
 _log = Logger()
@@ -166,16 +168,18 @@ def makeService(options: Options) -> Daemon:
         reserve=settings.reserve,
         max_waiting=settings.max_waiting,
     )
+    dev = Dev(DevClock(reactor), Faults(reactor)) if settings.dev else None
     issuer = Issuer(
-        clock=reactor,
+        clock=dev.clock if dev else reactor,
         source=source,
         name=settings.issuer or "",
-        alg=settings.alg[0],
+        algorithms=settings.alg,
         lifetime=settings.lifetime,
+        max_lifetime=settings.max_lifetime,
         max_keys=settings.max_keys,
         new_id=lambda: str(uuid4()),
     )
-    site = Site(make_root(issuer, dev=settings.dev), reactor)
+    site = Site(make_root(issuer, dev), reactor, dev=settings.dev)
     listener = Listener(
         _endpoints(reactor, settings),
         site,

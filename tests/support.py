@@ -19,10 +19,12 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from jwksd.algorithms import ALGORITHMS
+from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
-from jwksd.web.root import make_root
+from jwksd.web.faults import Faults
+from jwksd.web.root import Dev, make_root
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NOW = 1_800_000_000
@@ -69,8 +71,9 @@ def make_issuer(clock: Clock, source: Any = None, **changes: Any) -> Issuer:
     numbers = count()
     settings: dict[str, Any] = {
         "name": "http://localhost:8080",
-        "alg": "RS256",
+        "algorithms": ["RS256"],
         "lifetime": 3600,
+        "max_lifetime": 86_400,
         "max_keys": 10_000,
         "new_id": lambda: f"id-{next(numbers)}",
     }
@@ -81,8 +84,9 @@ def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
     """An issuer behind the real resource tree, driven in memory by ``app.client``."""
     clock = Clock()
     clock.advance(NOW)
-    issuer = make_issuer(clock, source, **changes)
-    return App(clock, issuer, StubTreq(make_root(issuer, dev=dev)))
+    surface = Dev(DevClock(clock), Faults(clock)) if dev else None
+    issuer = make_issuer(surface.clock if surface else clock, source, **changes)
+    return App(clock, issuer, StubTreq(make_root(issuer, surface)))
 
 
 @dataclass

@@ -16,6 +16,8 @@ FLOORS = {
     "keys": 1,
     "keystore": 1,
     "tokens": 1,
+    "defects": 1,
+    "devclock": 2,
     "interfaces": 2,
     "issuer": 2,
     "keysource": 3,

@@ -109,6 +109,7 @@ class ExpiryTests(IssuerTestCase):
             public = PublicJWK(kty="RSA", kid=str(number), n="AQAB", e="AQAB")
             self.issuer._store.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
         del public
+        gc.collect()
         before = count_of(PublicJWK)
         self.clock.advance(3600)
         gc.collect()

@@ -311,9 +311,11 @@ class DevTests(HttpTestCase):
         self.assertEqual(self.request("GET", JWKS)[1], b'{"keys":[]}')
 
     def test_the_state_is_told(self) -> None:
-        """GET says how many keys are live."""
+        """GET says how many keys are live, what the clock does, and which faults are to come."""
         self.request("POST", "/auth")
-        self.assertEqual(json.loads(self.request("GET", "/dev")[1]), {"keys": 1})
+        clock = {"now": NOW, "frozen": False, "offset": 0}
+        state = {"keys": 1, "clock": clock, "faults": []}
+        self.assertEqual(json.loads(self.request("GET", "/dev")[1]), state)
 
     def test_a_get_changes_nothing(self) -> None:
         """An action by GET is refused, and the keys stay."""

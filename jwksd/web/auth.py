@@ -1,17 +1,24 @@
-"""POST /auth: a token for whoever asks."""
+"""POST /auth: a token for whoever asks, and whatever token they ask for."""
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
+from jwksd.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter
 from jwksd.issuer import Issuer, MintRequest
+from jwksd.tokens import Members
 from jwksd.web.base import NO_STORE, JsonResource, respond, respond_json
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters
 
-_KNOWN = frozenset({"expired"})
+T = TypeVar("T")
+
+_KNOWN = frozenset({"expired", "alg", "lifetime", "claims", "header", "defect"})
 _HEADERS = (*NO_STORE, (b"Vary", b"Accept"))
 _JWT = ((b"Content-Type", b"application/jwt"), *_HEADERS)
 
@@ -19,12 +26,13 @@ _JWT = ((b"Content-Type", b"application/jwt"), *_HEADERS)
 class AuthResource(JsonResource):
     """Makes a key, signs a token with it, and answers the token."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, *, dev: bool) -> None:
         super().__init__({b"POST": self._post})
         self._issuer = issuer
+        self._dev = dev
 
     def _post(self, request: Request) -> "Deferred[None]":
-        wish = mint_request(read_parameters(request, _KNOWN))
+        wish = mint_request(read_parameters(request, _KNOWN), dev=self._dev)
         return Deferred.fromCoroutine(self._answer(request, wish))
 
     async def _answer(self, request: Request, wish: MintRequest) -> None:
@@ -33,16 +41,27 @@ class AuthResource(JsonResource):
         if prefers(accept, b"application/json", default=b"application/jwt"):
             respond_json(request, 200, asdict(token), _HEADERS)
         else:
-            respond(request, 200, token.token.encode("ascii"), _JWT)
+            respond(request, 200, token.token.encode("utf-8"), _JWT)
 
 
-def mint_request(parameters: Parameters) -> MintRequest:
+def mint_request(parameters: Parameters, *, dev: bool) -> MintRequest:
     """What the parameters ask for.
 
     Raises:
-        InvalidParameter: a value is not allowed.
+        InvalidParameter: a value is not allowed, or a defect is asked for without ``dev``.
     """
-    return MintRequest(expired=_boolean("expired", parameters.get("expired", False)))
+    return MintRequest(
+        expired=_boolean("expired", parameters.get("expired", False)),
+        alg=_optional(parameters, "alg", _text),
+        lifetime=_optional(parameters, "lifetime", _seconds),
+        claims=_object("claims", parameters.get("claims", {})),
+        header=_object("header", parameters.get("header", {})),
+        defect=_defect(parameters["defect"], dev) if "defect" in parameters else None,
+    )
+
+
+def _optional(parameters: Parameters, name: str, parse: Callable[[str, object], T]) -> T | None:
+    return parse(name, parameters[name]) if name in parameters else None
 
 
 def _boolean(name: str, value: object) -> bool:
@@ -51,3 +70,32 @@ def _boolean(name: str, value: object) -> bool:
     if isinstance(value, bool | str) and value in choices:
         return choices[value]
     raise InvalidParameter(f"{name} must be true or false, not {value!r:.60}")
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidParameter(f"{name} must be a string, not {value!r:.60}")
+
+
+def _seconds(name: str, value: object) -> int:
+    """A JSON integer, or its text in a query or form."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    raise InvalidParameter(f"{name} must be a whole number of seconds, not {value!r:.60}")
+
+
+def _object(name: str, value: object) -> Members:
+    if isinstance(value, dict):
+        return value
+    raise InvalidParameter(f"{name} must be a JSON object, in a JSON body, not {value!r:.60}")
+
+
+def _defect(value: object, dev: bool) -> Defect:
+    if not dev:
+        raise InvalidParameter("defect works only on a server that was started with --dev")
+    if isinstance(value, str) and value in DEFECTS:
+        return DEFECTS[value]
+    raise InvalidParameter(f"no defect is called {value!r:.60}; GET /dev/defects lists them all")

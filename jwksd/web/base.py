@@ -68,13 +68,12 @@ def respond_problem(request: Request, error: JwksdError) -> None:
     respond(request, error.status, problem(error), problem_headers(error))
 
 
-def respond_failure(request: Request, failure: Failure) -> None:
-    """Answer with the error in a failure; what is no JwksdError is logged and told as a 500."""
-    error = failure.value
-    if not isinstance(error, JwksdError):
-        _log.failure("{method} failed", failure, method=request.method)
-        error = JwksdError("the server failed at this request; its log says why")
-    respond_problem(request, error)
+def error_of(request: Request, failure: Failure) -> JwksdError:
+    """The error in a failure; what is none of ours is logged, and told as a fault of ours."""
+    if isinstance(failure.value, JwksdError):
+        return failure.value
+    _log.failure("{method} failed", failure, method=request.method)
+    return JwksdError("the server failed at this request; its log says why")
 
 
 class JsonResource(Resource):
@@ -100,11 +99,15 @@ class JsonResource(Resource):
         try:
             answer = handler(request)
         except Exception:
-            respond_failure(request, Failure())
+            self.refuse(request, error_of(request, Failure()))
         else:
             if answer is not None:
-                _watch(request, answer)
+                self._watch(request, answer)
         return NOT_DONE_YET
+
+    def refuse(self, request: Request, error: JwksdError) -> None:
+        """Answer with an error: a problem document, save where an RFC has its own form."""
+        respond_problem(request, error)
 
     def options_headers(self) -> Headers:
         """Header fields of the answer to OPTIONS, beside Allow."""
@@ -116,27 +119,26 @@ class JsonResource(Resource):
             return
         allow = self._allow.decode("ascii")
         method = request.method.decode("ascii", "backslashreplace")
-        respond_problem(
-            request, MethodNotAllowed(f"{method} is not served here; {allow} are", allow)
-        )
+        self.refuse(request, MethodNotAllowed(f"{method} is not served here; {allow} are", allow))
 
+    def _watch(self, request: Request, answer: "Deferred[None]") -> None:
+        gone = False
 
-def _watch(request: Request, answer: "Deferred[None]") -> None:
-    gone = False
+        def left(_: Failure) -> None:
+            nonlocal gone
+            gone = True
+            answer.cancel()
 
-    def left(_: Failure) -> None:
-        nonlocal gone
-        gone = True
-        answer.cancel()
+        def failed(failure: Failure) -> None:
+            if not gone:
+                self.refuse(request, error_of(request, failure))
+            elif failure.check(CancelledError) is None:
+                _log.failure(
+                    "{method} failed after its client left", failure, method=request.method
+                )
 
-    def failed(failure: Failure) -> None:
-        if not gone:
-            respond_failure(request, failure)
-        elif failure.check(CancelledError) is None:
-            _log.failure("{method} failed after its client left", failure, method=request.method)
-
-    request.notifyFinish().addErrback(left)
-    answer.addErrback(failed)
+        request.notifyFinish().addErrback(left)
+        answer.addErrback(failed)
 
 
 class NotFound(Resource):

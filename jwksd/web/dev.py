@@ -1,33 +1,205 @@
-"""/dev: what only a developer may do to a running server. It exists with ``--dev`` alone."""
+"""/dev: what only a developer may do to a running server. It exists with ``--dev`` alone.
 
+``POST /dev?action=NAME`` acts, ``GET /dev`` tells the state, ``GET /dev/defects`` the catalogue of
+wrong tokens. Parameters come from the query, a form or a JSON body.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
+from jwksd.defects import DEFECTS
+from jwksd.devclock import DevClock
 from jwksd.errors import InvalidParameter
 from jwksd.issuer import Issuer
 from jwksd.web.base import NO_STORE, JsonResource, respond_json
-from jwksd.web.parameters import read_parameters
+from jwksd.web.faults import KINDS, Fault, Faults
+from jwksd.web.parameters import Parameters, read_parameters
 
-_ACTIONS = ("resetkeys",)
-_KNOWN = frozenset({"action"})
+_KNOWN = frozenset(
+    {"action", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}
+    | {"location"}
+)
+_LAST_YEAR = 253_402_300_799
+
+Answer = dict[str, object]
 
 
 class DevResource(JsonResource):
     """GET tells the state, POST changes it by ``?action=``."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, clock: DevClock, faults: Faults) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get, b"POST": self._post})
         self._issuer = issuer
+        self._clock = clock
+        self._faults = faults
+        self._actions: Mapping[str, Callable[[Parameters], Answer]] = {
+            "resetkeys": self._reset_keys,
+            "reset": self._reset,
+            "revoke": self._revoke,
+            "freeze": self._freeze,
+            "set": self._set,
+            "advance": self._advance,
+            "release": self._release,
+            "fault": self._fault,
+            "clearfaults": self._clear_faults,
+        }
+        self.putChild(b"defects", DefectsResource())
 
     def _get(self, request: Request) -> None:
         if read_parameters(request, _KNOWN):
             raise InvalidParameter("an action changes the server: use POST for it, not GET")
-        respond_json(request, 200, {"keys": self._issuer.live_keys}, NO_STORE)
+        state = {
+            "keys": self._issuer.live_keys,
+            "clock": self._clock_state(),
+            "faults": self._faults.describe(),
+        }
+        respond_json(request, 200, state, NO_STORE)
 
-    def _post(self, request: Request) -> None:
-        action = read_parameters(request, _KNOWN).get("action")
-        if action not in _ACTIONS:
+    def _post(self, request: Request) -> "Deferred[None] | None":
+        parameters = read_parameters(request, _KNOWN)
+        name = parameters.get("action")
+        if name == "rotate":
+            return Deferred.fromCoroutine(self._rotate(request))
+        act = self._actions.get(name) if isinstance(name, str) else None
+        if act is None:
+            allowed = ", ".join(sorted([*self._actions, "rotate"]))
+            raise InvalidParameter(f"action must be one of {allowed}, not {name!r:.60}")
+        respond_json(request, 200, {"action": name, **act(parameters)}, NO_STORE)
+        return None
+
+    async def _rotate(self, request: Request) -> None:
+        kid = await self._issuer.rotate()
+        respond_json(request, 200, {"action": "rotate", "kid": kid}, NO_STORE)
+
+    def _reset_keys(self, parameters: Parameters) -> Answer:
+        return {"removed": self._issuer.reset_keys()}
+
+    def _reset(self, parameters: Parameters) -> Answer:
+        """Everything as it was at the start: no keys, no faults, real time."""
+        self._clock.release()
+        return {"removed": self._issuer.reset_keys(), "cleared": self._faults.clear()}
+
+    def _revoke(self, parameters: Parameters) -> Answer:
+        kid = parameters.get("kid")
+        if not isinstance(kid, str):
+            raise InvalidParameter("revoke needs kid, the id of a live key")
+        self._issuer.revoke(kid)
+        return {"kid": kid}
+
+    def _clock_state(self) -> Answer:
+        return {
+            "now": round(self._clock.seconds(), 3),
+            "frozen": self._clock.frozen,
+            "offset": round(self._clock.offset, 3),
+        }
+
+    def _freeze(self, parameters: Parameters) -> Answer:
+        self._clock.freeze()
+        return self._clock_state()
+
+    def _set(self, parameters: Parameters) -> Answer:
+        self._clock.set(_time(parameters.get("time")))
+        return self._clock_state()
+
+    def _advance(self, parameters: Parameters) -> Answer:
+        seconds = _number(parameters, "seconds", 0, _LAST_YEAR)
+        if seconds is None or self._clock.seconds() + seconds > _LAST_YEAR:
             raise InvalidParameter(
-                f"action must be one of {', '.join(_ACTIONS)}, not {action!r:.60}"
+                "advance needs seconds, a number that stays before the year 10000"
             )
-        removed = self._issuer.reset_keys()
-        respond_json(request, 200, {"action": action, "removed": removed}, NO_STORE)
+        self._clock.advance(seconds)
+        return self._clock_state()
+
+    def _release(self, parameters: Parameters) -> Answer:
+        self._clock.release()
+        return self._clock_state()
+
+    def _fault(self, parameters: Parameters) -> Answer:
+        fault = self._make_fault(parameters)
+        self._faults.add(fault)
+        return {"faults": self._faults.describe()}
+
+    def _clear_faults(self, parameters: Parameters) -> Answer:
+        return {"cleared": self._faults.clear()}
+
+    def _make_fault(self, parameters: Parameters) -> Fault:
+        kind = parameters.get("fault")
+        if kind not in KINDS:
+            raise InvalidParameter(f"fault must be one of {', '.join(KINDS)}, not {kind!r:.60}")
+        count = _number(parameters, "count", 1, 1_000_000)
+        seconds = _number(parameters, "seconds", 0, 86_400)
+        if count is None and seconds is None:
+            count = 1
+        status = _number(parameters, "status", 400, 599)
+        retry_after = _number(parameters, "retry_after", 0, 86_400)
+        return Fault(
+            kind=str(kind),
+            count=None if count is None else int(count),
+            until=None if seconds is None else self._faults.reactor.seconds() + seconds,
+            status=503 if status is None else int(status),
+            retry_after=None if retry_after is None else int(retry_after),
+            delay=_number(parameters, "delay", 0, 3600) or 1.0,
+            location=_location(parameters.get("location", "/.well-known/jwks.json")),
+            kid=_kid(parameters.get("kid")),
+            stale=self._issuer.key_set(),
+        )
+
+
+class DefectsResource(JsonResource):
+    """The catalogue, for ``POST /auth?defect=NAME``."""
+
+    def __init__(self) -> None:
+        super().__init__({b"GET": self._get, b"HEAD": self._get})
+
+    def _get(self, request: Request) -> None:
+        rows = [defect.describe() for defect in DEFECTS.values()]
+        respond_json(request, 200, {"defects": rows}, NO_STORE)
+
+
+def _number(parameters: Parameters, name: str, low: float, high: float) -> float | None:
+    """A JSON number, or its text in a query or form; None when it was not given."""
+    value = parameters.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InvalidParameter(f"{name} must be a number from {low} to {high}, not {value!r:.60}")
+    return value
+
+
+def _time(value: object) -> float:
+    """A NumericDate, or a date and time of RFC 3339 with its offset."""
+    if isinstance(value, str) and not value.isdigit():
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            value = moment.timestamp()
+    try:
+        time = _number({"time": value}, "time", 0, _LAST_YEAR)
+    except InvalidParameter:
+        time = None
+    if time is None:
+        raise InvalidParameter(
+            "set needs time: seconds since 1970, or such as 2030-01-01T00:00:00Z (RFC 3339),"
+            f" not {value!r:.60}"
+        )
+    return time
+
+
+def _location(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,2000}", value):
+        return value
+    raise InvalidParameter("location must be a URL or a path, in ASCII without spaces")
+
+
+def _kid(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidParameter("kid must be a string")

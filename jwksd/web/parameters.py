@@ -49,18 +49,35 @@ def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
         UnsupportedMediaType: there is a body of a type that we do not read.
     """
     parameters: Parameters = {}
-    _merge(parameters, _known(_read_form(_query(request), "query"), known))
+    _merge(parameters, _known(_parse_form(_query(request), "query"), known))
     body = read_body(request)
     if body:
         _merge(parameters, _read_body(request.getHeader("content-type") or "", body, known))
     return parameters
 
 
+def read_form(request: Request) -> list[tuple[str, str]]:
+    """The fields of an urlencoded body, in order; the query does not count (RFC 6749 §3.2).
+
+    Raises:
+        ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
+        InvalidParameter: it cannot be read.
+        UnsupportedMediaType: it is no urlencoded form.
+    """
+    body = read_body(request)
+    media_type = _media_type(request.getHeader("content-type") or "")
+    if body and media_type != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType(
+            f"the body must be application/x-www-form-urlencoded, not {media_type or 'untyped'}"
+        )
+    return _parse_form(body, "form body")
+
+
 def _query(request: Request) -> bytes:
     return request.uri.partition(b"?")[2]
 
 
-def _known(pairs: Pairs, known: frozenset[str]) -> Pairs:
+def _known(pairs: Iterable[tuple[str, object]], known: frozenset[str]) -> Pairs:
     return [(name, value) for name, value in pairs if name in known]
 
 
@@ -72,18 +89,22 @@ def _merge(parameters: Parameters, pairs: Pairs) -> None:
 
 
 def _read_body(content_type: str, body: bytes, known: frozenset[str]) -> Pairs:
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(content_type)
     if media_type == "application/json":
         return _read_json(body, known)
     if media_type == "application/x-www-form-urlencoded":
-        return _known(_read_form(body, "form body"), known)
+        return _known(_parse_form(body, "form body"), known)
     if media_type == "multipart/form-data":
         return _known(_read_multipart(body, content_type), known)
     named = f"of type {media_type}" if media_type else "without a Content-Type"
     raise UnsupportedMediaType(f"a body {named} cannot be read; {_READABLE} can")
 
 
-def _read_form(form: bytes, where: str) -> Pairs:
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()[:100]
+
+
+def _parse_form(form: bytes, where: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(
             form.decode("utf-8"),

@@ -1,9 +1,15 @@
 """The resource tree, on one screen."""
 
+from dataclasses import dataclass
+
+from jwksd.devclock import DevClock
 from jwksd.issuer import Issuer
 from jwksd.web.auth import AuthResource
 from jwksd.web.base import NotFound
 from jwksd.web.dev import DevResource
+from jwksd.web.discovery import DiscoveryResource
+from jwksd.web.faults import Faults, FaultyKeySetResource
+from jwksd.web.oauth import IntrospectResource, TokenResource
 from jwksd.web.wellknown import WellKnownResource
 
 
@@ -13,11 +19,26 @@ class Root(NotFound):
     isLeaf = False
 
 
-def make_root(issuer: Issuer, *, dev: bool = False) -> Root:
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """What the dev surface works on, beside the issuer."""
+
+    clock: DevClock
+    faults: Faults
+
+
+def make_root(issuer: Issuer, dev: Dev | None = None) -> Root:
     """Every path that is served. Without ``dev``, ``/dev`` is as unknown as any other."""
     root = Root()
-    root.putChild(b"auth", AuthResource(issuer))
-    root.putChild(b".well-known", WellKnownResource(issuer))
-    if dev:
-        root.putChild(b"dev", DevResource(issuer))
+    well_known = WellKnownResource(issuer)
+    metadata = DiscoveryResource(issuer)
+    well_known.putChild(b"openid-configuration", metadata)
+    well_known.putChild(b"oauth-authorization-server", metadata)
+    root.putChild(b".well-known", well_known)
+    root.putChild(b"auth", AuthResource(issuer, dev=dev is not None))
+    root.putChild(b"token", TokenResource(issuer))
+    root.putChild(b"introspect", IntrospectResource(issuer))
+    if dev is not None:
+        well_known.putChild(b"jwks.json", FaultyKeySetResource(issuer.key_set, dev.faults))
+        root.putChild(b"dev", DevResource(issuer, dev.clock, dev.faults))
     return root

@@ -26,7 +26,7 @@ from jwksd.errors import (
     MalformedRequest,
     RequestTimeout,
 )
-from jwksd.web.base import problem, problem_headers, respond_failure
+from jwksd.web.base import error_of, problem, problem_headers, respond_problem
 from jwksd.web.parameters import MAX_BODY
 
 GRACE = 30
@@ -57,12 +57,14 @@ class Request(server.Request):
     def write(self, data: bytes) -> None:
         if not self.startedWriting:
             self.setHeader(b"Server", b"jwksd")
+            if self.channel.site.dev:
+                self.setHeader(b"Jwksd-Dev", b"on")
             if self.channel.site.draining:
                 self.setHeader(b"Connection", b"close")
         super().write(data)
 
     def processingFailed(self, reason: Failure) -> Failure:
-        respond_failure(self, reason)
+        respond_problem(self, error_of(self, reason))
         return reason
 
     def _accept_absolute_form(self) -> None:
@@ -150,13 +152,14 @@ class Site(server.Site):
 
     _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(self, resource: IResource, reactor: IReactorTime, *, dev: bool = False) -> None:
         super().__init__(
             resource,
             reactor=reactor,
             parsePOSTFormSubmission=False,
             logFormatter=access_log_line,
         )
+        self.dev = dev
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None

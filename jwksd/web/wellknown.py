@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -15,19 +16,20 @@ from jwksd.web.negotiation import names, none_match
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
 _JSON, _JWK_SET = b"application/json", b"application/jwk-set+json"
 _PUBLIC: Headers = ((b"Access-Control-Allow-Origin", b"*"),)
-_PREFLIGHT: Headers = (
+PREFLIGHT: Headers = (
     *_PUBLIC,
     (b"Access-Control-Allow-Methods", b"GET, HEAD"),
     (b"Access-Control-Allow-Headers", b"*"),
 )
 
 
-def respond_document(request: Request, document: Document) -> None:
+def respond_document(
+    request: Request, document: Document, media_type: bytes, cache_control: bytes
+) -> None:
     """Answer GET or HEAD with a document, or with 304 when the client has it already."""
-    accept = request.getHeader(b"accept") or b""
     headers = (
         *_PUBLIC,
-        (b"Cache-Control", b"no-cache"),
+        (b"Cache-Control", cache_control),
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
     )
@@ -35,22 +37,29 @@ def respond_document(request: Request, document: Document) -> None:
     if conditions is not None and not none_match(b", ".join(conditions), document.etag):
         respond(request, 304, headers=headers)
         return
-    media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
     respond(request, 200, document.body, ((b"Content-Type", media_type), *headers))
 
 
-class DocumentResource(JsonResource):
-    """A published document, as it is at each request."""
+def respond_key_set(request: Request, document: Document) -> None:
+    """Answer with a JWK Set: always to be revalidated, for it changes with every token."""
+    accept = request.getHeader(b"accept") or b""
+    media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
+    respond_document(request, document, media_type, b"no-cache")
+
+
+class KeySetResource(JsonResource):
+    """A JWK Set, as it is at each request."""
 
     def __init__(self, document: Callable[[], Document]) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._document = document
 
     def options_headers(self) -> Headers:
-        return _PREFLIGHT
+        return PREFLIGHT
 
-    def _get(self, request: Request) -> None:
-        respond_document(request, self._document())
+    def _get(self, request: Request) -> "Deferred[None] | None":
+        respond_key_set(request, self._document())
+        return None
 
 
 class WellKnownResource(NotFound):
@@ -61,7 +70,7 @@ class WellKnownResource(NotFound):
     def __init__(self, issuer: Issuer) -> None:
         super().__init__()
         self._issuer = issuer
-        self.putChild(b"jwks.json", DocumentResource(issuer.key_set))
+        self.putChild(b"jwks.json", KeySetResource(issuer.key_set))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         kid = _KID_JSON.fullmatch(path)
@@ -71,4 +80,4 @@ class WellKnownResource(NotFound):
             document = self._issuer.single_key(kid[1].decode("ascii"))
         except UnknownKey as error:
             return NotFound(error)
-        return DocumentResource(lambda: document)
+        return KeySetResource(lambda: document)

@@ -1,0 +1,92 @@
+"""DevClock: a clock that a developer may stop, set and push; timers follow it.
+
+Real time goes on, and with it the network; only what is given this clock is moved. While it stands
+no timer of it runs; when it jumps forward, those that are due run at once, in order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+
+@implementer(IReactorTime)
+class DevClock:
+    """The time of ``reactor``, shifted by ``offset`` seconds, or standing still."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._offset = 0.0
+        self._frozen_at: float | None = None
+        self._timers = Clock()
+        self._wake: IDelayedCall | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still."""
+        return self._frozen_at is not None
+
+    @property
+    def offset(self) -> float:
+        """How far it is ahead of real time, in seconds."""
+        return self.seconds() - self._reactor.seconds()
+
+    def seconds(self) -> float:
+        """The time, a NumericDate."""
+        if self._frozen_at is not None:
+            return self._frozen_at
+        return self._reactor.seconds() + self._offset
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., Any],  # noqa: A002
+        *args: object,
+        **kwargs: object,
+    ) -> IDelayedCall:
+        self._timers.rightNow = self.seconds()
+        timer: IDelayedCall = self._timers.callLater(delay, callable, *args, **kwargs)
+        self._set_wake()
+        return timer
+
+    def getDelayedCalls(self) -> list[IDelayedCall]:
+        return list(self._timers.getDelayedCalls())
+
+    def freeze(self) -> None:
+        """Stand still."""
+        self._frozen_at = self.seconds()
+        self._catch_up()
+
+    def set(self, now: float) -> None:
+        """Jump to a time, backwards too; it goes on from there unless it stands."""
+        if self._frozen_at is not None:
+            self._frozen_at = now
+        else:
+            self._offset = now - self._reactor.seconds()
+        self._catch_up()
+
+    def advance(self, seconds: float) -> None:
+        """Jump forward."""
+        self.set(self.seconds() + seconds)
+
+    def release(self) -> None:
+        """Go with real time again, at real time."""
+        self._frozen_at, self._offset = None, 0.0
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._timers.rightNow = self.seconds()
+        self._timers.advance(0)
+        self._set_wake()
+
+    def _set_wake(self) -> None:
+        """Have the reactor call when the next timer is due, unless the clock stands."""
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        self._wake = None
+        timers = self._timers.getDelayedCalls()
+        if timers and not self.frozen:
+            due = min(timer.getTime() for timer in timers) - self.seconds()
+            self._wake = self._reactor.callLater(max(0.0, due), self._catch_up)

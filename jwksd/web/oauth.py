@@ -1,0 +1,191 @@
+"""POST /token and POST /introspect: an OAuth 2.0 server for clients that act for themselves.
+
+Without access control any client id and secret is taken: the id becomes the ``sub`` and the
+``client_id`` of the token, the secret is not looked at. A client must still say who it is, as it
+must everywhere else.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Sequence
+from urllib.parse import unquote_plus, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+
+from jwksd.errors import InvalidClient, JwksdError, OAuthError
+from jwksd.issuer import Issuer, MintRequest
+from jwksd.web.base import NO_STORE, JsonResource, problem_headers, respond_json
+from jwksd.web.parameters import read_form
+
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
+_REPEATABLE = frozenset({"audience", "resource"})
+
+
+class Form:
+    """The fields of a request body, each of which was given once unless it may be repeated."""
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in fields:
+            if value:  # RFC 6749 §3.2: a parameter without a value was not sent
+                self._values.setdefault(name, []).append(value)
+        for name, values in self._values.items():
+            if len(values) > 1 and name not in _REPEATABLE:
+                raise OAuthError("invalid_request", f"{name:.60} is given more than once")
+
+    def get(self, name: str) -> str | None:
+        """The value, or None."""
+        values = self._values.get(name)
+        return values[0] if values else None
+
+    def require(self, name: str) -> str:
+        """The value.
+
+        Raises:
+            OAuthError: there is none.
+        """
+        value = self.get(name)
+        if value is None:
+            raise OAuthError("invalid_request", f"{name} is missing")
+        return value
+
+    def all(self, *names: str) -> list[str]:
+        """Every value of these names, in order, each once."""
+        return list(dict.fromkeys(value for name in names for value in self._values.get(name, [])))
+
+
+class OAuthResource(JsonResource):
+    """An endpoint that reads a form from a client, and errs as RFC 6749 §5.2 says."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__({b"POST": self._post})
+        self._issuer = issuer
+
+    def refuse(self, request: Request, error: JwksdError) -> None:
+        members = {"error": _code(error), "error_description": _description(error.detail)}
+        headers = [field for field in problem_headers(error) if field[0] != b"Content-Type"]
+        respond_json(request, error.status, members, headers)
+
+    def _post(self, request: Request) -> "Deferred[None] | None":
+        form = Form(read_form(request))
+        return self._answer(request, form, client_id(request, form))
+
+    def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None] | None":
+        raise NotImplementedError
+
+
+class TokenResource(OAuthResource):
+    """``/token``: client_credentials (RFC 6749 §4.4), answered with an RFC 9068 access token."""
+
+    def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None] | None":
+        return Deferred.fromCoroutine(self._grant(request, form, client))
+
+    async def _grant(self, request: Request, form: Form, client: str) -> None:
+        grant = form.require("grant_type")
+        if grant != "client_credentials":
+            detail = f"grant_type must be client_credentials, not {grant:.60}"
+            raise OAuthError("unsupported_grant_type", detail)
+        scope, audience = _scope(form), _audience(form)
+        scoped = {} if scope is None else {"scope": scope}
+        claims = {
+            "sub": client,
+            "aud": audience or self._issuer.name,
+            "client_id": client,
+            **scoped,
+        }
+        token = await self._issuer.mint(MintRequest(claims=claims, header={"typ": "at+jwt"}))
+        members = {
+            "access_token": token.token,
+            "token_type": "Bearer",
+            "expires_in": token.exp - token.iat,
+            **scoped,
+        }
+        respond_json(request, 200, members, (*NO_STORE, (b"Pragma", b"no-cache")))
+
+
+class IntrospectResource(OAuthResource):
+    """``/introspect``: whether a token of ours is valid now (RFC 7662)."""
+
+    def _answer(self, request: Request, form: Form, client: str) -> None:
+        claims = self._issuer.introspect(form.require("token"))
+        active: dict[str, object] = {"active": claims is not None}
+        if claims is not None:
+            active |= {"token_type": "Bearer", **claims, "active": True}
+        respond_json(request, 200, active, NO_STORE)
+
+
+def client_id(request: Request, form: Form) -> str:
+    """Who the client says it is, by basic authentication or in the form (RFC 6749 §2.3.1).
+
+    Raises:
+        InvalidClient: it does not say, or not in a way that we read.
+        OAuthError: it says so in both ways.
+    """
+    authorization = request.getHeader(b"authorization")
+    posted = form.get("client_id")
+    if authorization is None:
+        if posted is None:
+            raise InvalidClient(
+                "say who you are: client_id and client_secret, basic or in the form"
+            )
+        return posted
+    client = _basic(authorization)
+    if form.get("client_secret") is not None or posted not in (None, client):
+        detail = "the client authenticates twice: use basic authentication or the form, not both"
+        raise OAuthError("invalid_request", detail)
+    return client
+
+
+def _basic(authorization: bytes) -> str:
+    scheme, _, credentials = authorization.partition(b" ")
+    try:
+        if scheme.lower() != b"basic":
+            raise ValueError
+        pair = b64decode(credentials.strip(), validate=True).decode("utf-8")
+        client = unquote_plus(pair[: pair.index(":")], errors="strict")
+    except ValueError:
+        raise InvalidClient("Authorization must be Basic base64(client_id:client_secret)") from None
+    if not client:
+        raise InvalidClient("the client id is empty")
+    return client
+
+
+def _scope(form: Form) -> str | None:
+    scope = form.get("scope")
+    if scope is not None and _SCOPE.fullmatch(scope) is None:
+        detail = "scope must be words of printable ASCII without quotes, one space between them"
+        raise OAuthError("invalid_scope", detail)
+    return scope
+
+
+def _audience(form: Form) -> str | list[str] | None:
+    """The ``aud`` asked for: one as a string, several as a list, none as None."""
+    for resource in form.all("resource"):
+        if not _is_resource(resource):
+            detail = "resource must be an absolute URI without fragment (RFC 8707 §2)"
+            raise OAuthError("invalid_target", detail)
+    wanted = form.all("audience", "resource")
+    return wanted if len(wanted) > 1 else next(iter(wanted), None)
+
+
+def _is_resource(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(url.scheme) and bool(url.netloc or url.path) and "#" not in text
+
+
+def _code(error: JwksdError) -> str:
+    """The registered code of an error; where none fits, the nearest."""
+    if isinstance(error, OAuthError):
+        return error.code
+    if error.status >= 500:
+        return "temporarily_unavailable" if error.status == 503 else "server_error"
+    return "invalid_request"
+
+
+def _description(detail: str) -> str:
+    """RFC 6749 §5.2 allows printable ASCII without quotes and backslashes."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in detail)
