@@ -1,5 +1,6 @@
 """What the tests share: keys that cost nothing, an issuer on a fake clock, and a real daemon."""
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from jwcrypto.jwk import JWK
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from jwksd.algorithms import ALGORITHMS
@@ -87,6 +89,35 @@ def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
     surface = Dev(DevClock(clock), Faults(clock)) if dev else None
     issuer = make_issuer(surface.clock if surface else clock, source, **changes)
     return App(clock, issuer, StubTreq(make_root(issuer, surface)))
+
+
+class HttpTestCase(SynchronousTestCase):
+    """A whole issuer, driven over HTTP in memory."""
+
+    app: App
+
+    def setUp(self) -> None:
+        self.app = make_app(dev=True)
+
+    def request(self, method: str, path: str, **arguments: Any) -> tuple[Any, bytes]:
+        """The response and its whole body."""
+        response = self.successResultOf(
+            self.app.client.request(method, "http://localhost:8080" + path, **arguments)
+        )
+        return response, self.successResultOf(response.content())
+
+    def header(self, response: Any, name: str) -> str | None:
+        values = response.headers.getRawHeaders(name)
+        return None if values is None else ", ".join(values)
+
+    def assert_problem(self, response: Any, body: bytes, status: int, slug: str) -> Any:
+        self.assertEqual(response.code, status)
+        self.assertEqual(self.header(response, "content-type"), "application/problem+json")
+        problem = json.loads(body)
+        self.assertEqual(set(problem), {"type", "title", "status", "detail"})
+        self.assertEqual(problem["type"], f"urn:jwksd:problem:{slug}")
+        self.assertEqual(problem["status"], status)
+        return problem
 
 
 @dataclass

@@ -6,42 +6,15 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import getChildForRequest
 from twisted.web.test.requesthelper import DummyRequest
 
 from jwksd.errors import TooManyWaiting
 from jwksd.keys import KeyPair
 from jwksd.web.root import make_root
-from tests.support import NOW, App, key_pair, make_app, make_issuer
+from tests.support import NOW, HttpTestCase, key_pair, make_app, make_issuer
 
-BASE = "http://localhost:8080"
 JWKS = "/.well-known/jwks.json"
-
-
-class HttpTestCase(SynchronousTestCase):
-    app: App
-
-    def setUp(self) -> None:
-        self.app = make_app(dev=True)
-
-    def request(self, method: str, path: str, **arguments: Any) -> tuple[Any, bytes]:
-        """The response and its whole body."""
-        response = self.successResultOf(self.app.client.request(method, BASE + path, **arguments))
-        return response, self.successResultOf(response.content())
-
-    def header(self, response: Any, name: str) -> str | None:
-        values = response.headers.getRawHeaders(name)
-        return None if values is None else ", ".join(values)
-
-    def assert_problem(self, response: Any, body: bytes, status: int, slug: str) -> Any:
-        self.assertEqual(response.code, status)
-        self.assertEqual(self.header(response, "content-type"), "application/problem+json")
-        problem = json.loads(body)
-        self.assertEqual(set(problem), {"type", "title", "status", "detail"})
-        self.assertEqual(problem["type"], f"urn:jwksd:problem:{slug}")
-        self.assertEqual(problem["status"], status)
-        return problem
 
 
 class AuthTests(HttpTestCase):
