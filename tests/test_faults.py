@@ -60,7 +60,7 @@ class FaultTests(TestCase):
                 with self.assertRaises(expected) as caught:
                     json.loads(self.get())["keys"][0]["n"]
                 self.assertTrue(seen(caught.exception), caught.exception)
-                with self.assertRaises((jwt.PyJWTError, OSError, HTTPException)):
+                with self.assertRaises((jwt.PyJWTError, OSError, HTTPException, ValueError)):
                     self.verify()
                 self.assertEqual(self.verify()["iss"], f"http://localhost:{self.daemon.port}")
 
