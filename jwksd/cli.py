@@ -16,7 +16,7 @@ from jwksd.web.listener import base_url
 class CommandOptions(usage.Options):
     """``jwksd COMMAND``."""
 
-    synopsis = "jwksd COMMAND [options]"
+    synopsis = "Usage: jwksd COMMAND [options]"
     subCommands = [["serve", None, Options, "Run the server until it is stopped."]]
 
     def opt_version(self) -> None:
@@ -55,15 +55,16 @@ def run(options: Options) -> None:
     service = makeService(options)
     service.privilegedStartService()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    start(service, reactor)
-    print(greeting(service), flush=True)
+    # Not before it runs: until then a signal would end the process out of order.
+    reactor.callWhenRunning(start, service, reactor)
     reactor.run()
 
 
 def start(service: Daemon, reactor: IReactorCore) -> None:
-    """Start the service, and have the reactor stop it."""
+    """Start the service, have the reactor stop it, and greet."""
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    print(greeting(service), flush=True)
 
 
 def greeting(service: Daemon) -> str:

@@ -185,4 +185,4 @@ class StartUpRefused(JwksdError, SystemExit):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
-        self.code = f"jwksd: {detail}"
+        self.code = f"jwksd: {' '.join(detail.split())}"

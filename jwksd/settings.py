@@ -7,6 +7,7 @@ of the TOML file (``max-keys``). Flag over environment over file over default.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
@@ -74,11 +75,24 @@ def _algorithms(text: str) -> tuple[str, ...]:
 
 
 def _issuer(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment:
+    try:
+        url = urlsplit(text)
+        fine = url.scheme in ("http", "https") and url.hostname and not url.query + url.fragment
+    except ValueError:
+        fine = False
+    if not fine or re.search(r"[^\x21-\x7e]|[?#]", text):
         raise ValueError(
             "must be a URL without query and fragment, such as https://issuer.example (RFC 8414 §2)"
         )
+    return text
+
+
+def _interface(text: str) -> str:
+    try:
+        if text != "localhost":
+            ip_address(text)
+    except ValueError:
+        raise ValueError("must be an IP address such as 127.0.0.1 or ::1, or localhost") from None
     return text
 
 
@@ -116,7 +130,7 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("port", _integer(0, 65_535), "TCP port; 0 takes any that is free", short="p"),
-    Option("interface", _text, "address to bind; beyond loopback see --allow-remote-minting"),
+    Option("interface", _interface, "address to bind; beyond loopback see --allow-remote-minting"),
     Option(
         "listen",
         _text,
@@ -157,22 +171,55 @@ def resolve(
         StartUpRefused: a value is not allowed, or values do not go together.
     """
     values: dict[str, object] = {}
-    for name, value in file.items():
-        if name not in _BY_NAME:
-            raise StartUpRefused(
-                f"unknown key {name!r} in the configuration file; known are {', '.join(_BY_NAME)}"
-            )
-        values[name] = _parse(_BY_NAME[name], _texts(name, value), f"{name} in the file")
-    for option in OPTIONS:
-        if option.variable in environment:
-            texts = [environment[option.variable]]
-            values[option.name] = _parse(option, texts, option.variable)
-    for name, given in flags.items():
-        texts = given if isinstance(given, list) else [given]
-        values[name] = _parse(_BY_NAME[name], texts, f"--{name}")
+    for source in (_from_file(file), _from_environment(environment), _from_flags(flags)):
+        _check_address(source)
+        if not _ADDRESS.isdisjoint(source):
+            values = {name: value for name, value in values.items() if name not in _ADDRESS}
+        values |= source
     settings = Settings(**{_BY_NAME[name].field: value for name, value in values.items()})  # type: ignore[arg-type]
-    _check_together(settings, values)
+    if settings.lifetime > settings.max_lifetime:
+        raise StartUpRefused(
+            f"--lifetime ({settings.lifetime} s) must not be longer than --max-lifetime"
+            f" ({settings.max_lifetime} s)"
+        )
     return settings
+
+
+_ADDRESS = frozenset({"port", "interface", "listen"})
+"""These say where to listen; the source that says it overrules all of what others say of it."""
+
+
+def _check_address(source: Mapping[str, object]) -> None:
+    for name in ("port", "interface"):
+        if "listen" in source and name in source:
+            raise StartUpRefused(f"--listen stands instead of --{name}: give one of the two")
+
+
+def _from_file(file: Mapping[str, object]) -> dict[str, object]:
+    unknown = sorted(set(file) - set(_BY_NAME))
+    if unknown:
+        raise StartUpRefused(
+            f"unknown key {unknown[0]!r} in the configuration file; known are {', '.join(_BY_NAME)}"
+        )
+    return {
+        name: _parse(_BY_NAME[name], _texts(name, value), f"{name} in the file")
+        for name, value in file.items()
+    }
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    return {
+        option.name: _parse(option, [environment[option.variable]], option.variable)
+        for option in OPTIONS
+        if option.variable in environment
+    }
+
+
+def _from_flags(flags: Mapping[str, str | list[str]]) -> dict[str, object]:
+    return {
+        name: _parse(_BY_NAME[name], given if isinstance(given, list) else [given], f"--{name}")
+        for name, given in flags.items()
+    }
 
 
 def _texts(name: str, value: object) -> list[str]:
@@ -194,14 +241,3 @@ def _parse(option: Option, texts: list[str], source: str) -> object:
     except ValueError as error:
         raise StartUpRefused(f"{source}={','.join(texts)!r:.80} {error}") from None
     return tuple(parsed) if option.repeatable else parsed[-1]
-
-
-def _check_together(settings: Settings, given: Mapping[str, object]) -> None:
-    if settings.lifetime > settings.max_lifetime:
-        raise StartUpRefused(
-            f"--lifetime ({settings.lifetime} s) must not be longer than --max-lifetime"
-            f" ({settings.max_lifetime} s)"
-        )
-    for name in ("port", "interface"):
-        if settings.listen and name in given:
-            raise StartUpRefused(f"--listen stands instead of --{name}: give one of the two")

@@ -5,6 +5,7 @@ what they hold would survive it.
 """
 
 import os
+import sys
 import tomllib
 from collections.abc import Sequence
 from functools import partial
@@ -54,7 +55,7 @@ class Options(usage.Options):
     the result of flags, environment and file together.
     """
 
-    synopsis = "[options]"
+    synopsis = "Usage: jwksd serve [options]"
     longdesc = (
         "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
         " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
@@ -94,10 +95,10 @@ class Options(usage.Options):
         given = {
             option.name: "true" if option.is_flag else self[option.name]
             for option in OPTIONS
-            if self[option.name]
+            if self[option.name] or self[option.name] == ""
         }
-        file = self["config"] or os.environ.get("JWKSD_CONFIG")
-        self.settings = resolve(given, os.environ, _read_config(file) if file else {})
+        file = os.environ.get("JWKSD_CONFIG") if self["config"] is None else self["config"]
+        self.settings = resolve(given, os.environ, {} if file is None else _read_config(file))
 
 
 def _read_config(path: str) -> dict[str, object]:
@@ -143,6 +144,15 @@ class Daemon(MultiService):
         self.listener = listener
         keys.setServiceParent(self)
         listener.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except StartUpRefused as refused:
+            # twistd has made a log of sys.stderr by now, and the interpreter would end with it.
+            if sys.stderr is not sys.__stderr__ and sys.__stderr__ is not None:
+                print(refused.code, file=sys.__stderr__)
+            raise
 
     def stopService(self) -> "Deferred[None]":
         Service.stopService(self)

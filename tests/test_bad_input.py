@@ -117,7 +117,7 @@ QUERIES: list[tuple[str, str, str]] = [
     ("claims={}", "claims", "must be a JSON object, in a JSON body"),
     ("header={}", "header", "must be a JSON object, in a JSON body"),
     ("defect=none", "defect", "GET /dev/defects"),
-    ("%FF=1", "query", "not UTF-8"),
+    ("alg=%FF", "alg", "not UTF-8"),
 ]
 
 JSON_VALUES = st.recursive(

@@ -84,9 +84,9 @@ class RefusalTests(TestCase):
             ("expired=true", b"expired=false", FORM, "expired is given twice"),
             ("expired=true", b'{"expired":true}', JSON, "expired is given twice"),
             ("", b'{"expired":true,"expired":false}', JSON, "expired is given twice"),
-            ("expired=%FF", b"", None, "the query is not UTF-8"),
-            ("expired=\udcff", b"", None, "the query is not UTF-8"),
-            ("", b"expired=\xff", FORM, "the form body is not UTF-8"),
+            ("expired=%FF", b"", None, "expired is not UTF-8"),
+            ("expired=\udcff", b"", None, "expired is not UTF-8"),
+            ("", b"expired=\xff", FORM, "expired is not UTF-8"),
             ("&".join("a=1" for _ in range(101)), b"", None, "more than 100 fields"),
             ("", b"{", JSON, "not JSON"),
             ("", b"\xff", JSON, "not UTF-8"),
@@ -100,13 +100,6 @@ class RefusalTests(TestCase):
             ("", b"x", MULTIPART, "multipart"),
             ("", bad_part, MULTIPART, "multipart"),
             ("", bad_part + b"--b--\r\n", "multipart/form-data", "multipart"),
-            (
-                "",
-                bad_part.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=no\r\n\r\n")
-                + b"--b--\r\n",
-                MULTIPART,
-                "multipart",
-            ),
         ):
             with self.subTest(query=query[:40], body=body[:40]):
                 with self.assertRaises(InvalidParameter) as caught:

@@ -32,6 +32,14 @@ class ResolveTests(TestCase):
             with self.subTest(expected=expected):
                 self.assertEqual(resolve(flags, env, table).lifetime, expected)
 
+    def test_the_source_that_says_where_to_listen_overrules_the_others(self) -> None:
+        """A --port on the command line stands instead of a listen in the environment."""
+        environment = {"JWKSD_LISTEN": "unix:s"}
+        settings = resolve({"port": "1"}, environment, {"interface": "::1"})
+        expected = (1, "127.0.0.1", ())
+        self.assertEqual((settings.port, settings.interface, settings.listen), expected)
+        self.assertEqual(resolve({}, environment, {"port": 1}).listen, ("unix:s",))
+
     def test_every_option_has_a_place_in_the_settings(self) -> None:
         """The table and the dataclass name the same options, in the same order."""
         self.assertEqual([option.field for option in OPTIONS], list(Settings.__slots__))
@@ -56,7 +64,11 @@ class ResolveTests(TestCase):
             ({"port": "99999"}, {}, {}, "--port='99999' must be a whole number from 0 to 65535"),
             ({"port": "-1"}, {}, {}, "whole number"),
             ({}, {"JWKSD_PORT": "tcp://10.0.0.1:80"}, {}, "JWKSD_PORT='tcp://10.0.0.1:80' must be"),
-            ({"interface": ""}, {}, {}, "must not be empty"),
+            ({"interface": ""}, {}, {}, "must be an IP address"),
+            ({"listen": [""]}, {}, {}, "must not be empty"),
+            ({"issuer": "http://x y"}, {}, {}, "must be a URL"),
+            ({"issuer": "http://["}, {}, {}, "must be a URL"),
+            ({"lifetime": "2d"}, {}, {}, "--lifetime (172800 s) must not be longer"),
             ({"alg": "none"}, {}, {}, "'none' is not known; known are RS256"),
             ({"alg": "RS256,RS256"}, {}, {}, "twice"),
             ({"rsa-bits": "1024"}, {}, {}, "2048 to 8192"),

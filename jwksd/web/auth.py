@@ -12,7 +12,7 @@ from jwksd.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter
 from jwksd.issuer import Issuer, MintRequest
 from jwksd.tokens import Members
-from jwksd.web.base import NO_STORE, JsonResource, respond, respond_json
+from jwksd.web.base import NO_STORE, JsonResource, header, respond, respond_json
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters
 
@@ -37,8 +37,7 @@ class AuthResource(JsonResource):
 
     async def _answer(self, request: Request, wish: MintRequest) -> None:
         token = await self._issuer.mint(wish)
-        accept = request.getHeader(b"accept") or b""
-        if prefers(accept, b"application/json", default=b"application/jwt"):
+        if prefers(header(request, b"accept"), b"application/json", default=b"application/jwt"):
             respond_json(request, 200, asdict(token), _HEADERS)
         else:
             respond(request, 200, token.token.encode("utf-8"), _JWT)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -74,6 +75,11 @@ def error_of(request: Request, failure: Failure) -> JwksdError:
         return failure.value
     _log.failure("{method} failed", failure, method=request.method)
     return JwksdError("the server failed at this request; its log says why")
+
+
+def header(request: http.Request, name: bytes) -> bytes:
+    """A request header: its field lines as one list (RFC 9110 §5.3), empty when there is none."""
+    return b", ".join(request.requestHeaders.getRawHeaders(name) or ())
 
 
 class JsonResource(Resource):

@@ -14,7 +14,7 @@ from twisted.web.server import Request
 
 from jwksd.documents import Document, document
 from jwksd.issuer import Issuer
-from jwksd.web.base import Headers, JsonResource
+from jwksd.web.base import Headers, JsonResource, header
 from jwksd.web.wellknown import PREFLIGHT, respond_document
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
@@ -61,7 +61,7 @@ class DiscoveryResource(JsonResource):
 
     def _tell_mismatch(self, request: Request) -> None:
         """Log, once a host: a client compares the two (OIDC Discovery §4.3)."""
-        host = (request.getHeader("host") or "")[:255]
+        host = header(request, b"host")[:255].decode("ascii", "backslashreplace")
         if host == urlsplit(self._issuer.name).netloc or host in self._hosts_told:
             return
         self._hosts_told[host] = None

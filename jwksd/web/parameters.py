@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from twisted.web.server import Request
 
 from jwksd.errors import ContentTooLarge, InvalidParameter, UnsupportedMediaType
+from jwksd.web.base import header
 
 Parameters = dict[str, object]
 Pairs = Iterable[tuple[str, object]]
@@ -49,10 +50,10 @@ def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
         UnsupportedMediaType: there is a body of a type that we do not read.
     """
     parameters: Parameters = {}
-    _merge(parameters, _known(_parse_form(_query(request), "query"), known))
+    _merge(parameters, _form_pairs(_query(request), "query", known))
     body = read_body(request)
     if body:
-        _merge(parameters, _read_body(request.getHeader("content-type") or "", body, known))
+        _merge(parameters, _read_body(header(request, b"content-type"), body, known))
     return parameters
 
 
@@ -65,69 +66,87 @@ def read_form(request: Request) -> list[tuple[str, str]]:
         UnsupportedMediaType: it is no urlencoded form.
     """
     body = read_body(request)
-    media_type = _media_type(request.getHeader("content-type") or "")
+    media_type = _media_type(header(request, b"content-type"))
     if body and media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType(
             f"the body must be application/x-www-form-urlencoded, not {media_type or 'untyped'}"
         )
-    return _parse_form(body, "form body")
+    return _form_pairs(body, "form body")
 
 
 def _query(request: Request) -> bytes:
     return request.uri.partition(b"?")[2]
 
 
-def _known(pairs: Iterable[tuple[str, object]], known: frozenset[str]) -> Pairs:
-    return [(name, value) for name, value in pairs if name in known]
-
-
 def _merge(parameters: Parameters, pairs: Pairs) -> None:
     for name, value in pairs:
-        if name in parameters and parameters[name] != value:
-            raise InvalidParameter(f"{name} is given twice with different values; give it once")
+        if name in parameters and not _same(parameters[name], value):
+            raise InvalidParameter(f"{name:.60} is given twice with different values; give it once")
         parameters[name] = value
 
 
-def _read_body(content_type: str, body: bytes, known: frozenset[str]) -> Pairs:
+def _same(one: object, other: object) -> bool:
+    """Whether two JSON values are the same; 1 and true are equal in Python, and differ in JSON."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _read_body(content_type: bytes, body: bytes, known: frozenset[str]) -> Pairs:
     media_type = _media_type(content_type)
     if media_type == "application/json":
         return _read_json(body, known)
     if media_type == "application/x-www-form-urlencoded":
-        return _known(_parse_form(body, "form body"), known)
+        return _form_pairs(body, "form body", known)
     if media_type == "multipart/form-data":
-        return _known(_read_multipart(body, content_type), known)
+        return _multipart_pairs(body, content_type.decode("latin-1"), known)
     named = f"of type {media_type}" if media_type else "without a Content-Type"
     raise UnsupportedMediaType(f"a body {named} cannot be read; {_READABLE} can")
 
 
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()[:100]
+def _media_type(content_type: bytes) -> str:
+    text = content_type.decode("ascii", "backslashreplace")
+    return text.partition(";")[0].strip().lower()[:100]
 
 
-def _parse_form(form: bytes, where: str) -> list[tuple[str, str]]:
+def _form_pairs(
+    form: bytes, where: str, known: frozenset[str] | None = None
+) -> list[tuple[str, str]]:
+    """The fields of an urlencoded form. What is not known is passed over, whatever its octets."""
+    # Read as Latin-1, every octet is the character of its number, and can be had back.
+    text = form.decode("latin-1")
     try:
-        return parse_qsl(
-            form.decode("utf-8"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
+        fields = parse_qsl(
+            text, keep_blank_values=True, encoding="latin-1", max_num_fields=_MAX_FIELDS
         )
-    except UnicodeDecodeError:
-        raise InvalidParameter(f"the {where} is not UTF-8; percent-encode UTF-8 octets") from None
     except ValueError:
         raise InvalidParameter(f"the {where} has more than {_MAX_FIELDS} fields") from None
+    pairs = []
+    for latin_name, value in fields:
+        name = latin_name.encode("latin-1").decode("utf-8", "backslashreplace")
+        if known is None or name in known:
+            pairs.append((name, _utf8(name, value.encode("latin-1"))))
+    return pairs
 
 
-def _read_multipart(body: bytes, content_type: str) -> Pairs:
+def _multipart_pairs(
+    body: bytes, content_type: str, known: frozenset[str]
+) -> list[tuple[str, str]]:
     # Imported late: few clients send this, and every start would pay for it.
     from multipart import MultipartError, MultipartParser, parse_options_header
 
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     try:
-        parts = MultipartParser(BytesIO(body), boundary, part_limit=_MAX_FIELDS)
-        return [(part.name, part.value) for part in parts]
+        parser = MultipartParser(BytesIO(body), boundary, part_limit=_MAX_FIELDS)
+        parts = [part for part in parser if part.name in known]
     except (MultipartError, LookupError, ValueError) as error:
         raise InvalidParameter(f"the multipart body cannot be read: {error}") from None
+    return [(part.name, _utf8(part.name, part.raw)) for part in parts]
+
+
+def _utf8(name: str, octets: bytes) -> str:
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidParameter(f"{name:.60} is not UTF-8; percent-encode UTF-8 octets") from None
 
 
 def _read_json(body: bytes, known: frozenset[str]) -> Pairs:

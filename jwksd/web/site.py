@@ -8,17 +8,25 @@ The laws of the site:
 4. The access log never holds a query: clients put passwords there.
 """
 
+import re
 from http import HTTPStatus
 from io import BytesIO
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
+from zope.interface import implementer
 
 from jwksd.errors import (
     HeadTooLarge,
@@ -26,8 +34,13 @@ from jwksd.errors import (
     MalformedRequest,
     RequestTimeout,
 )
-from jwksd.web.base import error_of, problem, problem_headers, respond_problem
+from jwksd.web.base import error_of, header, problem, problem_headers, respond_problem
 from jwksd.web.parameters import MAX_BODY
+
+_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+
+_LONGEST_LENGTH = 15
+"""Digits of a Content-Length; a body of that many octets has no end."""
 
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""
@@ -49,10 +62,28 @@ class Request(server.Request):
         self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
 
     def process(self) -> None:
-        if not self.path.startswith((b"/", b"*")):
-            self._accept_absolute_form()
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
-        super().process()
+        if not self.path.startswith(b"/") and self.path != b"*":
+            self._accept_absolute_form()
+        if self._is_well_formed():
+            super().process()
+        else:
+            self.setHeader(b"Date", datetimeToString())
+            self.setHeader(b"Connection", b"close")
+            self.channel.persistent = 0
+            respond_problem(
+                self,
+                MalformedRequest("an HTTP/1.1 request has one Host, and a path that begins with /"),
+            )
+
+    def _is_well_formed(self) -> bool:
+        """RFC 9112 §3.2: one valid Host field, from HTTP/1.1 on, and a target that we can serve."""
+        if self.path == b"*":
+            return self.method == b"OPTIONS"
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            return False
+        return self.path.startswith(b"/") and (bool(hosts) or self.clientproto != b"HTTP/1.1")
 
     def write(self, data: bytes) -> None:
         if not self.startedWriting:
@@ -77,6 +108,7 @@ class Request(server.Request):
             self.path = target.path or b"/"
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
     """One connection."""
 
@@ -84,8 +116,37 @@ class Channel(http.HTTPChannel):
     transport: ITCPTransport
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        # twisted.web looks for close in the first field line only, and between spaces.
+        options = header(request, b"connection").lower().replace(b" ", b"").split(b",")
+        if b"close" in options:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
         persistent: bool = super().checkPersistence(request, version)
         return persistent and not self.site.draining
+
+    def pauseProducing(self) -> None:
+        """The client takes no more answers for now: read no more requests of it.
+
+        twisted.web goes on with requests that it has read already, and goes on reading when it is
+        told so from within a request; then answers that nobody takes would fill the memory.
+        """
+        super().pauseProducing()
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has taken what there was: go on where we stopped."""
+        self.paused = False
+        super().resumeProducing()
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more: write what is written already, and give up the rest."""
+        self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never called: we do not close our half alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -107,6 +168,17 @@ class Channel(http.HTTPChannel):
         else:
             self.loseConnection()
 
+    def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
+        # twisted.web takes the coding "identity", which RFC 9112 §7 took away, and gives a length
+        # of thousands of digits to int(), which raises.
+        unknown_coding = name == b"Transfer-Encoding" and value.lower() != b"chunked"
+        if unknown_coding or (name == b"Content-Length" and len(value) > _LONGEST_LENGTH):
+            self._respondToBadRequestAndDisconnect()
+            self.length = None
+            return False
+        chosen: bool = super()._maybeChooseTransferDecoder(name, value)
+        return chosen
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         # twisted.web calls this for all that it cannot parse, and would answer without a body.
         if self._receivedHeaderSize > self.totalHeadersSize:
@@ -122,16 +194,18 @@ class Channel(http.HTTPChannel):
     def _tell(self, error: JwksdError) -> None:
         """Write an error where there is no request to answer."""
         body = problem(error)
+        reason = HTTPStatus(error.status).phrase.encode("ascii")
         fields = [
             (b"Server", b"jwksd"),
+            (b"Date", datetimeToString()),
             (b"Connection", b"close"),
             (b"Content-Length", b"%d" % len(body)),
             *problem_headers(error),
         ]
-        reason = HTTPStatus(error.status).phrase.encode("ascii")
         head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
         head += b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(head + b"\r\n" + body)
+        is_head = getattr(self, "_command", b"") == b"HEAD"
+        self.transport.write(head + b"\r\n" + (b"" if is_head else body))
 
 
 def access_log_line(timestamp: str, request: http.Request) -> str:

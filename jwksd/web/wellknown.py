@@ -10,7 +10,7 @@ from twisted.web.server import Request
 from jwksd.documents import Document
 from jwksd.errors import UnknownKey
 from jwksd.issuer import Issuer
-from jwksd.web.base import Headers, JsonResource, NotFound, respond
+from jwksd.web.base import Headers, JsonResource, NotFound, header, respond
 from jwksd.web.negotiation import names, none_match
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
@@ -33,8 +33,7 @@ def respond_document(
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
     )
-    conditions = request.requestHeaders.getRawHeaders(b"if-none-match")
-    if conditions is not None and not none_match(b", ".join(conditions), document.etag):
+    if not none_match(header(request, b"if-none-match"), document.etag):
         respond(request, 304, headers=headers)
         return
     respond(request, 200, document.body, ((b"Content-Type", media_type), *headers))
@@ -42,7 +41,7 @@ def respond_document(
 
 def respond_key_set(request: Request, document: Document) -> None:
     """Answer with a JWK Set: always to be revalidated, for it changes with every token."""
-    accept = request.getHeader(b"accept") or b""
+    accept = header(request, b"accept")
     media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
     respond_document(request, document, media_type, b"no-cache")
 

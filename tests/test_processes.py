@@ -1,0 +1,413 @@
+"""Real processes: every way to start jwksd, what start-up refuses, and how it ends."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
+from unittest import TestCase
+from urllib.parse import urlsplit
+
+from tests.support import CHECKOUT, environment
+
+WAIT = 30
+"""Seconds after which a process that should have ended or answered is killed."""
+
+MAIN = [sys.executable, str(CHECKOUT / "main.py")]
+MODULE = [sys.executable, "-m", "jwksd"]
+SCRIPT = Path(sys.executable).with_name("jwksd")
+COMMANDS = [MAIN, [*MODULE, "serve"], *([[str(SCRIPT), "serve"]] if SCRIPT.exists() else [])]
+# What the script twistd does; like it, without the current folder on the path.
+TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
+
+JWKS = "/.well-known/jwks.json"
+
+
+class ProcessTestCase(TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        # A shell ignores SIGINT for what it runs in the background, and children inherit that.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, handler)
+
+    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
+        """A process; it is killed after ``WAIT`` seconds, so no read from it blocks longer."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment() | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        timer = Timer(WAIT, process.kill)
+        timer.daemon = True
+        timer.start()
+        self.addCleanup(timer.cancel)
+        return process
+
+    def serve(self, *arguments: str, **variables: str) -> tuple["subprocess.Popen[str]", int]:
+        """``main.py`` on a free port, which makes keys on demand only; and the port."""
+        process = self.start(*MAIN, "--port", "0", "--reserve", "0", *arguments, **variables)
+        return process, port_in(process.stdout.readline())
+
+    def stop(
+        self, process: "subprocess.Popen[str]", number: int = signal.SIGTERM
+    ) -> tuple[int, str]:
+        """Send a signal; the exit code, and all that the process has said."""
+        process.send_signal(number)
+        output = "".join(process.communicate())
+        self.assertNotIn("Traceback", output)
+        return process.returncode, output
+
+    def connect(self, port: int) -> HTTPConnection:
+        connection = HTTPConnection("127.0.0.1", port, timeout=WAIT)
+        self.addCleanup(connection.close)
+        return connection
+
+
+def port_in(text: str) -> int:
+    """The port in the first URL of a text."""
+    match = re.search(r"http://[^ ]+:([0-9]+)", text)
+    assert match is not None, text
+    return int(match[1])
+
+
+def ask(connection: HTTPConnection, method: str, path: str) -> tuple[int, bytes]:
+    """Status and body; the connection stays open."""
+    connection.request(method, path)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def mint(connection: HTTPConnection) -> dict[str, object]:
+    """A new token, as JSON."""
+    connection.request("POST", "/auth", headers={"Accept": "application/json"})
+    minted: dict[str, object] = json.loads(connection.getresponse().read())
+    return minted
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+class CommandTests(ProcessTestCase):
+    """``main.py``, ``python -m jwksd serve`` and ``jwksd serve``."""
+
+    def test_the_greeting_shows_what_works(self) -> None:
+        """It says where the server listens, and both of its curl lines succeed."""
+        for command in COMMANDS:
+            with self.subTest(command=command):
+                process = self.start(*command, "--port", "0")
+                first, *lines = (process.stdout.readline() for _ in range(3))
+                self.assertRegex(first, r"\Ajwksd listens on http://127\.0\.0\.1:[0-9]+; try\n\Z")
+                for line, called in zip(lines, ("curl -X POST ", "curl "), strict=True):
+                    self.assertTrue(line.startswith(f"  {called}http://127.0.0.1:"), line)
+                    url = urlsplit(line.split()[-1])
+                    method = "POST" if "POST" in line else "GET"
+                    with closing(self.connect(url.port or 0)) as connection:
+                        self.assertEqual(ask(connection, method, url.path)[0], 200)
+                self.assertEqual(self.stop(process)[0], 0)
+
+    def test_signals_end_it_with_success(self) -> None:
+        """SIGTERM and SIGINT (Ctrl-C) alike: exit code 0, no traceback, and nobody listens."""
+        for command in COMMANDS:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with self.subTest(command=command, number=number):
+                    process = self.start(*command, "--port", "0")
+                    port = port_in(process.stdout.readline())
+                    self.assertEqual(ask(self.connect(port), "GET", JWKS)[0], 200)
+                    code, output = self.stop(process, number)
+                    self.assertEqual(code, 0)
+                    self.assertIn("Main loop terminated", output)
+                    self.assertFalse(is_open(port))
+
+    def test_whoever_reads_the_greeting_may_send_a_signal(self) -> None:
+        """From then on the stop is in order: here the signal comes while it is being written."""
+        program = (
+            "import os, sys\n"
+            "class Signalling:\n"
+            "    write = sys.stdout.write\n"
+            "    def flush(self): os.kill(os.getpid(), int(sys.argv[1]))\n"
+            "sys.stdout = Signalling()\n"
+            "from jwksd.cli import serve\n"
+            "serve(['--port', '0'])\n"
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number=number):
+                process = self.start(sys.executable, "-c", program, str(int(number)))
+                output = "".join(process.communicate())
+                self.assertEqual(process.returncode, 0, output)
+                self.assertNotIn("Traceback", output)
+
+
+class TwistdTests(ProcessTestCase):
+    """``twistd jwksd``, with and without ``-n``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pid_file = self.folder / "pid"
+        self.log = self.folder / "log"
+        self.files = ["--pidfile", str(self.pid_file), "--logfile", str(self.log)]
+
+    def test_in_the_foreground(self) -> None:
+        """It signs, and stops in order; twistd then ends by the signal, as it always does."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number=number):
+                arguments = ["-n", "--pidfile", str(self.pid_file), "jwksd", "--port", "0"]
+                process = self.start(*TWISTD, *arguments)
+                port = port_in(next(line for line in process.stdout if "serve as issuer" in line))
+                self.assertEqual(ask(self.connect(port), "POST", "/auth")[0], 200)
+                code, output = self.stop(process, number)
+                self.assertEqual(code, -number)
+                self.assertIn("Server Shut Down", output)
+                self.assertFalse(self.pid_file.exists())
+
+    def test_as_a_daemon(self) -> None:
+        """Keys are made after the fork too, and SIGTERM to the pid in the file ends it all."""
+        # The daemon inherits the pipe's writing end: when reading meets the end, it is gone.
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        result = subprocess.run(
+            [*TWISTD, *self.files, "jwksd", "--port", "0", "--reserve", "2"],
+            cwd=self.folder,
+            env=environment(),
+            pass_fds=[writing],
+            capture_output=True,
+            text=True,
+            timeout=WAIT,
+        )
+        os.close(writing)
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        pid = int(self.pid_file.read_text())
+        self.addCleanup(lambda: select.select([reading], [], [], 0)[0] or os.kill(pid, 9))
+        log = self.log.read_text()
+        port = port_in(next(line for line in log.splitlines() if "serve as issuer" in line))
+        connection = self.connect(port)
+        for _ in range(5):  # more than the reserve
+            status, token = ask(connection, "POST", "/auth")
+            self.assertEqual((status, token.count(b".")), (200, 2))
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(select.select([reading], [], [], WAIT)[0], [reading])
+        self.assertFalse(is_open(port))
+        self.assertFalse(self.pid_file.exists())
+        self.assertIn("Server Shut Down", self.log.read_text())
+        self.assertNotIn("Traceback", self.log.read_text())
+
+    def test_a_daemon_that_cannot_listen_is_told_of(self) -> None:
+        """Whoever starts it gets the reason and a non-zero exit code, and no daemon stays."""
+        busy = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        process = self.start(*TWISTD, *self.files, "jwksd", "--port", str(busy))
+        _, error = process.communicate()
+        self.assertGreater(process.returncode, 0)
+        self.assertIn("Address already in use", error)
+        self.assertFalse(self.pid_file.exists())
+
+
+class RefusalTests(ProcessTestCase):
+    """What cannot work is refused: one line on stderr, a non-zero exit, and nobody listens."""
+
+    def assert_refused(self, *cases: tuple[str, list[str]], **variables: str) -> None:
+        """Each case is what the line says, and the command."""
+        with ThreadPoolExecutor(2) as pool:
+            ends = pool.map(lambda case: self.end(case[1], variables), cases)
+            for (said, command), (greeting, code, error) in zip(cases, ends, strict=True):
+                with self.subTest(command=command, variables=variables):
+                    self.assertEqual(greeting, "")
+                    self.assertGreater(code, 0)
+                    self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
+                    self.assertIn(said, error)
+
+    def end(self, command: list[str], variables: dict[str, str]) -> tuple[str, int, str]:
+        """What a command greets with if it starts after all, its exit code and its stderr."""
+        process = self.start(*command, **variables)
+        greeting = process.stdout.readline()
+        if greeting:
+            process.kill()
+        _, error = process.communicate()
+        return greeting, process.returncode, error
+
+    def file(self, text: str) -> list[str]:
+        """The option that names a file with this text."""
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.toml"
+        path.write_text(text)
+        return ["--config", str(path)]
+
+    def test_values_that_are_not_allowed(self) -> None:
+        """The line names what was wrong, or what would be right."""
+        free = ["--port", "0"]
+        self.assert_refused(
+            ("--prot not recognized", [*MAIN, "--prot", "1"]),
+            ("Wrong number of arguments", [*MAIN, "more"]),
+            ("--port requires argument", [*MAIN, "--port"]),
+            ("0 to 65535", [*MAIN, "--port", "99999"]),
+            ("0 to 65535", [*MAIN, "--port", "abc"]),
+            ("HS256", [*MAIN, *free, "--alg", "HS256"]),
+            ("none", [*MAIN, *free, "--alg", "none"]),
+            ("--lifetime", [*MAIN, *free, "--lifetime", "0"]),
+            ("--lifetime", [*MAIN, *free, "--lifetime", "1x"]),
+            ("--lifetime", [*MAIN, *free, "--lifetime", ""]),
+            ("2048 to 8192", [*MAIN, *free, "--rsa-bits", "1024"]),
+            ("--issuer", [*MAIN, *free, "--issuer", "ftp://x"]),
+            ("--issuer", [*MAIN, *free, "--issuer", ""]),
+            ("must be an IP address", [*MAIN, *free, "--interface", "127.0.0.1\n"]),
+            ("--listen", [*MAIN, *free, "--listen", "tcp:0:interface=127.0.0.1"]),
+            ("nonsense", [*MAIN, "--listen", "nonsense"]),
+            ("tcp:99999", [*MAIN, "--listen", "tcp:99999:interface=127.0.0.1"]),
+        )
+
+    def test_other_machines(self) -> None:
+        """Addresses that they can reach need the options with the alarming names."""
+        everywhere = [*MAIN, "--interface", "0.0.0.0", "--port", "0"]
+        self.assert_refused(
+            ("--allow-remote-minting", everywhere),
+            ("--allow-remote-minting", [*MAIN, "--listen", "tcp:0"]),
+            ("--allow-remote-dev", [*everywhere, "--allow-remote-minting", "--dev"]),
+        )
+
+    def test_files(self) -> None:
+        """One that cannot be read, and what the flags would be refused for too."""
+        self.assert_refused(
+            ("No such file", [*MAIN, "--config", "missing.toml"]),
+            ("is not TOML", [*MAIN, *self.file("port =")]),
+            ("unknown key 'prot'", [*MAIN, *self.file("prot = 1")]),
+            ("lifetime in the file", [*MAIN, *self.file("lifetime = 1.5")]),
+            ("lifetime in the file", [*MAIN, *self.file("lifetime = 'forever'")]),
+        )
+
+    def test_variables(self) -> None:
+        """The line names the variable."""
+        command = [*MAIN, "--port", "0"]
+        for variable, said, text in (
+            ("JWKSD_LIFETIME", "JWKSD_LIFETIME", "forever"),
+            ("JWKSD_LIFETIME", "JWKSD_LIFETIME", ""),
+            ("JWKSD_CONFIG", "missing.toml", "missing.toml"),
+        ):
+            self.assert_refused((said, command), **{variable: text})
+
+    def test_commands(self) -> None:
+        """No command, an unknown one, and an unknown option of those that there are."""
+        self.assert_refused(
+            ("try jwksd serve", MODULE),
+            ("Unknown command: explode", [*MODULE, "explode"]),
+            ("--prot not recognized", [*MODULE, "serve", "--prot"]),
+            ("--prot not recognized", [*TWISTD, "-n", "--pidfile", "pid", "jwksd", "--prot"]),
+        )
+
+    def test_a_busy_port(self) -> None:
+        """Whichever way it is started."""
+        busy = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        said = f"cannot listen on 127.0.0.1 port {busy}: Address already in use"
+        twistd = [*TWISTD, "-n", "--pidfile", "pid", "--logfile", "log", "jwksd"]
+        self.assert_refused(
+            *((said, [*command, "--port", str(busy)]) for command in (*COMMANDS, twistd))
+        )
+        self.assertFalse((self.folder / "pid").exists())
+
+
+class OptionTests(ProcessTestCase):
+    def test_flag_over_environment_over_file_over_default(self) -> None:
+        """The lifetime of a token tells which of them was heard."""
+        config = self.folder / "jwksd.toml"
+        config.write_text("lifetime = '15m'\nissuer = 'https://issuer.example'\n")
+        file, variable, flag = ["--config", str(config)], {"JWKSD_LIFETIME": "20m"}, "--lifetime"
+        for lifetime, arguments, variables in (
+            (3600, [], {}),
+            (900, file, {}),
+            (1200, file, variable),
+            (1500, [*file, flag, "25m"], variable),
+            (1200, [], variable),
+        ):
+            with self.subTest(arguments=arguments, variables=variables):
+                process, port = self.serve(*arguments, **variables)
+                minted = mint(self.connect(port))
+                self.assertEqual(minted["exp"] - minted["iat"], lifetime)
+                name = "https://issuer.example" if arguments else f"http://localhost:{port}"
+                self.assertIn(f"serve as issuer {name}", self.stop(process)[1])
+
+    def test_other_machines_are_let_in_on_demand(self) -> None:
+        """With the alarming option every interface is bound."""
+        process = self.start(
+            *MAIN, "--port", "0", "--interface", "0.0.0.0", "--allow-remote-minting"
+        )
+        self.assertIn("listens on http://0.0.0.0:", process.stdout.readline())
+        process.kill()
+
+
+class RequestTests(ProcessTestCase):
+    """Requests that are in flight when something happens."""
+
+    def test_a_stop_answers_what_was_accepted(self) -> None:
+        """All that wait for a key get it; idle connections are closed, new ones refused."""
+        process, port = self.serve()
+        idle, *waiting = (self.connect(port) for _ in range(13))
+        for connection in (idle, *waiting):
+            self.assertEqual(ask(connection, "GET", JWKS)[0], 200)
+        for connection in waiting:
+            connection.request("POST", "/auth")
+        ask(self.connect(port), "GET", JWKS)  # its answer comes after those were all read
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(idle.sock.recv(1), b"")
+        self.assertFalse(is_open(port))
+        answers = [connection.getresponse() for connection in waiting]
+        self.assertEqual({answer.status for answer in answers}, {200})
+        self.assertEqual(len({answer.read() for answer in answers}), len(waiting))
+        self.assertEqual(answers[-1].getheader("Connection"), "close")
+        output = "".join(process.communicate())
+        self.assertEqual(process.returncode, 0)
+        self.assertNotIn("Traceback", output)
+
+    def test_a_client_that_leaves_gives_up_its_turn(self) -> None:
+        """Its place in the queue is free at once, and the key goes to the next in line."""
+        # Large keys take longer than the few requests of this test until one is there.
+        process, port = self.serve("--max-waiting", "1", "--rsa-bits", "4096")
+        leaving, other = self.connect(port), self.connect(port)
+        leaving.request("POST", "/auth")
+        ask(other, "GET", JWKS)
+        self.assertEqual(ask(other, "POST", "/auth")[0], 503)
+        leaving.close()
+        ask(other, "GET", JWKS)
+        minted = mint(other)
+        keys = json.loads(ask(other, "GET", JWKS)[1])["keys"]
+        self.assertEqual([key["kid"] for key in keys], [minted["kid"]])
+        self.assertEqual(self.stop(process)[0], 0)
+
+
+class SelfTestTests(ProcessTestCase):
+    """``main.py --test``; always with names, for without them it would run this again."""
+
+    def test_it_passes_and_fails_with_its_tests(self) -> None:
+        """From any folder, and while somebody else has the default port."""
+        with suppress(OSError):  # if it cannot be had, somebody has it
+            self.enterContext(socket.create_server(("127.0.0.1", 8080)))
+        (self.folder / "test_that_fails.py").write_text(
+            "from unittest import TestCase\n"
+            "class Tests(TestCase):\n"
+            "    def test_failing(self): self.fail('as it should')\n"
+        )
+        for names, code, last in (
+            (["-v", "tests.test_tokens"], 0, "OK"),
+            (["tests.test_tokens", "test_that_fails"], 1, "FAILED (failures=1)"),
+            (["test_that_is_missing"], 1, "FAILED (errors=1)"),
+        ):
+            with self.subTest(names=names):
+                process = self.start(*MAIN, "--test", *names, PYTHONPATH=str(self.folder))
+                _, report = process.communicate()
+                self.assertEqual(process.returncode, code, report)
+                self.assertEqual(report.splitlines()[-1], last)
+                self.assertEqual(report.count(" ... ok\n") > 0, "-v" in names)
