@@ -4,42 +4,27 @@ The per-token policy: a new key for every token, its private half dropped after 
 The token's ``exp`` and the key's expiry are the same second.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jwksd import tokens
-from jwksd.algorithms import ALGORITHMS
 from jwksd.defects import Defect, Draft
 from jwksd.documents import Document
-from jwksd.errors import InvalidParameter, TooManyKeys, UnknownKey
+from jwksd.errors import TooManyKeys, UnknownKey
 from jwksd.interfaces import IKeySource
 from jwksd.keys import Key, KeyPair
 from jwksd.keystore import KeyStore
+from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Members, Token
 
 Seal = Callable[[KeyPair, Members, Members], str]
 
 EXPIRED_SINCE = 3600
 """How long ago a token asked for with ``expired`` has expired, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class MintRequest:
-    """What a client may ask of a token; what it leaves out has the server's default.
-
-    ``lifetime`` is in seconds. ``claims`` and ``header`` are merged over the default ones.
-    """
-
-    expired: bool = False
-    alg: str | None = None
-    lifetime: int | None = None
-    claims: Members = field(default_factory=dict)
-    header: Members = field(default_factory=dict)
-    defect: Defect | None = None
 
 
 class Issuer:
@@ -94,15 +79,11 @@ class Issuer:
             TooManyWaiting: the queue for a fresh key is full.
             Stopping: the server is shutting down.
         """
-        self._check(request)
-        if not self._will_live(request):
+        request.check(self.algorithms, self._max_lifetime, self._now())
+        if not request.will_live(self._now()):
             return await self._take_and_sign(request)
-        self._refuse_when_full()
-        self._promised += 1
-        try:
+        with self._promise():
             return await self._take_and_sign(request)
-        finally:
-            self._promised -= 1
 
     def introspect(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that this server signed and that is valid now, or None.
@@ -132,12 +113,8 @@ class Issuer:
 
     async def rotate(self) -> str:
         """Publish a fresh key that signs nothing, so that verifiers see the set change; its kid."""
-        self._refuse_when_full()
-        self._promised += 1
-        try:
+        with self._promise():
             pair = await self._source.take(self.algorithms[0])
-        finally:
-            self._promised -= 1
         pair.destroy()
         now = int(self._now())
         self._publish(pair, now, now + self._lifetime)
@@ -174,6 +151,20 @@ class Issuer:
         self._store.expire(self._now())
         return self._store
 
+    @contextmanager
+    def _promise(self) -> Iterator[None]:
+        """Keep room for one key while it is waited for.
+
+        Raises:
+            TooManyKeys: there is none.
+        """
+        self._refuse_when_full()
+        self._promised += 1
+        try:
+            yield
+        finally:
+            self._promised -= 1
+
     def _refuse_when_full(self) -> None:
         store = self._live()
         if len(store) + self._promised < self._max_keys:
@@ -186,51 +177,8 @@ class Issuer:
             retry_after=wait,
         )
 
-    def _check(self, request: MintRequest) -> None:
-        if request.alg is not None and request.alg not in self.algorithms:
-            raise InvalidParameter(
-                f"alg must be one of {', '.join(self.algorithms)}, not {request.alg!r:.60};"
-                " --alg adds others"
-            )
-        if request.lifetime is not None and not 1 <= request.lifetime <= self._max_lifetime:
-            raise InvalidParameter(f"lifetime must be 1 to {self._max_lifetime} seconds")
-        tokens.check_header(request.header)
-        tokens.check_claims(request.claims)
-        self._check_expiry(request)
-        if request.defect is not None:
-            self._check_defect(request.defect, self._algorithm_of(request))
-
-    def _check_expiry(self, request: MintRequest) -> None:
-        """A token's exp is its key's expiry, so it is said once, and bounded as a lifetime is."""
-        if "exp" not in request.claims:
-            return
-        if request.expired or request.lifetime is not None:
-            raise InvalidParameter("claims.exp stands instead of expired and lifetime: give one")
-        latest = int(self._now()) + self._max_lifetime
-        if cast(int, request.claims["exp"]) > latest:
-            raise InvalidParameter(
-                f"claims.exp must be at most {latest}, which is --max-lifetime from now"
-            )
-
-    def _check_defect(self, defect: Defect, alg: str) -> None:
-        if ALGORITHMS[alg].kty not in defect.kinds:
-            raise InvalidParameter(
-                f"defect {defect.name} exists for {', '.join(sorted(defect.kinds))} keys only;"
-                f" ask for another alg than {alg}"
-            )
-
-    def _algorithm_of(self, request: MintRequest) -> str:
-        return request.alg or self.algorithms[0]
-
-    def _will_live(self, request: MintRequest) -> bool:
-        """Whether the key of the token is to be published."""
-        exp = request.claims.get("exp")
-        past = isinstance(exp, int) and exp <= self._now()
-        unpublished = request.defect is not None and not request.defect.published
-        return not (request.expired or past or unpublished)
-
     async def _take_and_sign(self, request: MintRequest) -> Token:
-        alg = self._algorithm_of(request)
+        alg = request.alg or self.algorithms[0]
         pair = await self._source.take(alg)
         try:
             if request.defect is None:
@@ -258,7 +206,7 @@ class Issuer:
         claims |= request.claims
         text = seal(pair, {**tokens.default_header(pair), **request.header}, claims)
         token = Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))
-        if self._will_live(request):
+        if request.will_live(now):
             self._publish(pair, now, token.exp)
         return token
 

@@ -17,6 +17,7 @@ from jwcrypto.jwk import JWK
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -33,6 +34,17 @@ NOW = 1_800_000_000
 """Where the fake clock starts, a NumericDate."""
 
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+
+
+_PRIVATE = re.compile(
+    rb'\\*["\'](' + "|".join(sorted(PRIVATE_MEMBERS)).encode() + rb""")\\*["']\s*:|PRIVATE KEY"""
+)
+
+
+def assert_public(octets: bytes, where: str) -> None:
+    """No member of a private JWK, however quoted, and no PEM of one."""
+    found = _PRIVATE.search(octets)
+    assert found is None, f"{where} holds {found[0] if found else b''!r}"
 
 
 @cache
@@ -98,13 +110,25 @@ class HttpTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.app = make_app(dev=True)
+        logged: list[Any] = []
+        observe = logged.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(self.check_log, logged, observe)
+
+    def check_log(self, logged: list[Any], observe: ILogObserver) -> None:
+        """Nothing private was logged, whatever the test did."""
+        globalLogPublisher.removeObserver(observe)
+        for event in logged:
+            assert_public(eventAsText(event).encode(), "the log")
 
     def request(self, method: str, path: str, **arguments: Any) -> tuple[Any, bytes]:
         """The response and its whole body."""
         response = self.successResultOf(
             self.app.client.request(method, "http://localhost:8080" + path, **arguments)
         )
-        return response, self.successResultOf(response.content())
+        body = self.successResultOf(response.content())
+        assert_public(body, f"the answer to {method} {path}")
+        return response, body
 
     def header(self, response: Any, name: str) -> str | None:
         values = response.headers.getRawHeaders(name)
@@ -161,3 +185,4 @@ def running(folder: str, *arguments: str) -> Iterator[Daemon]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        assert_public(log.read_bytes(), "the log")

@@ -17,6 +17,7 @@ FLOORS = {
     "keystore": 1,
     "tokens": 1,
     "defects": 1,
+    "mintrequest": 1,
     "devclock": 2,
     "interfaces": 2,
     "issuer": 2,

@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from jwksd.algorithms import ALGORITHMS
 from jwksd.documents import key_set
 from jwksd.errors import TooManyKeys, UnknownKey
-from jwksd.issuer import Issuer, MintRequest
+from jwksd.issuer import Issuer
 from jwksd.keys import Key, KeyPair, PublicJWK
+from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Token
 from tests.support import NOW, make_issuer
 

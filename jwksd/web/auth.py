@@ -10,7 +10,8 @@ from twisted.web.server import Request
 
 from jwksd.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter
-from jwksd.issuer import Issuer, MintRequest
+from jwksd.issuer import Issuer
+from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Members
 from jwksd.web.base import NO_STORE, JsonResource, header, respond, respond_json
 from jwksd.web.negotiation import prefers
