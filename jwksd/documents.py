@@ -19,9 +19,9 @@ class Document:
     etag: bytes
 
     @property
-    def members(self) -> bytes:
-        """Of a JWK Set, the JSON text between the brackets of ``keys``."""
-        return self.body[len(_HEAD) : -len(_TAIL)]
+    def members(self) -> memoryview:
+        """Of a JWK Set, the JSON text between the brackets of ``keys``; not a copy."""
+        return memoryview(self.body)[len(_HEAD) : -len(_TAIL)]
 
 
 def document(body: bytes) -> Document:
@@ -29,6 +29,6 @@ def document(body: bytes) -> Document:
     return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
 
 
-def key_set(members: Iterable[bytes]) -> Document:
+def key_set(members: Iterable[bytes | memoryview]) -> Document:
     """The JWK Set (RFC 7517 §5) of these keys, each JSON text already, in the order given."""
     return document(_HEAD + b",".join(members) + _TAIL)

@@ -2,16 +2,19 @@
 
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
-2. At most as many jobs run as there are threads, so that a thread never waits behind a queue.
+2. At most two jobs are under way for each thread: the one it runs, and the one it takes up next
+   without waiting for the reactor to hear of the first.
 3. Whoever waits longest is served first; whoever gives up leaves the queue at once.
 4. While nobody waits, keys are made until the reserve is full, and then no more.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
+from threading import get_native_id
 
 from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred, fail, succeed
@@ -30,6 +33,8 @@ from jwksd.keys import KeyPair
 MakeKey = Callable[[], KeyPair]
 RunInThread = Callable[[MakeKey], "Deferred[KeyPair]"]
 
+_NICE = 10
+
 _FIRST_GUESS = 0.1
 """Seconds that a key takes, until one has been timed."""
 
@@ -42,6 +47,16 @@ def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
     pair = KeyPair(private, algorithm)
     pair.sign(b"the first signature builds the key, and is thrown away")
     return pair
+
+
+def _in_background(make: MakeKey) -> KeyPair:
+    """Make a key behind whatever else wants the processor, requests above all.
+
+    On Linux a nice value is a thread's own; elsewhere it is of the whole process, and left alone.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
+    return make()
 
 
 class KeyThreads:
@@ -62,7 +77,7 @@ class KeyThreads:
 
     def run(self, make: MakeKey) -> "Deferred[KeyPair]":
         """Call ``make`` on a thread; its result arrives on the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, make)
+        return deferToThreadPool(self._reactor, self._pool, _in_background, make)
 
 
 class _Lane:
@@ -114,7 +129,7 @@ class KeySource:
         make: makes one key for the algorithm of this name, on a worker thread.
         run: calls it there.
         clock: times how long a key takes.
-        threads: how many calls may be under way at once.
+        threads: how many calls can run at once.
         reserve: how many keys to keep ready, of each algorithm.
         max_waiting: how many requests may wait for a key of one algorithm.
     """
@@ -177,7 +192,7 @@ class KeySource:
         while not self._stopped:
             making = sum(lane.making for lane in self._lanes.values())
             lane = max(self._lanes.values(), key=lambda lane: (lane.unserved, lane.missing))
-            if making >= self._threads or lane.missing <= 0:
+            if making >= 2 * self._threads or lane.missing <= 0:
                 return
             self._begin(lane)
 
@@ -197,7 +212,13 @@ class KeySource:
             lane.give(result)
             self._fill()
 
-        self._run(partial(self._make, lane.alg)).addBoth(made)
+        self._run(partial(self._make_unless_stopped, lane.alg)).addBoth(made)
+
+    def _make_unless_stopped(self, alg: str) -> KeyPair:
+        """On a worker thread: the end does not wait for keys that are not begun."""
+        if self._stopped:
+            raise self._stopping()
+        return self._make(alg)
 
     def _failed(self, lane: _Lane, failure: Failure) -> None:
         """Tell those who wait that no key could be made; the next request tries again."""
