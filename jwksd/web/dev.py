@@ -92,9 +92,9 @@ class DevResource(JsonResource):
 
     def _clock_state(self) -> Answer:
         return {
-            "now": round(self._clock.seconds(), 3),
+            "now": int(self._clock.seconds()),
             "frozen": self._clock.frozen,
-            "offset": round(self._clock.offset, 3),
+            "offset": round(self._clock.offset),
         }
 
     def _freeze(self, parameters: Parameters) -> Answer:
