@@ -319,6 +319,15 @@ class DefectTests(DevTestCase):
             response, body = self.request("POST", "/auth", **arguments)
             problem = self.assert_problem(response, body, 400, "invalid-parameter")
             self.assertIn("--dev", problem["detail"])
-        for path in ("/dev", "/dev/defects", "/dev?action=freeze"):
-            response, body = self.request("POST", path)
-            self.assert_problem(response, body, 404, "unknown-path")
+
+    def test_without_dev_no_action_exists(self) -> None:
+        """Each is a 404 like any unknown path, by whatever method."""
+        _, body = self.request("POST", "/dev?action=none")
+        actions = json.loads(body)["detail"].split(" one of ")[1].split(", not ")[0].split(", ")
+        self.assertGreaterEqual(len(actions), 10)
+        self.app = make_app(dev=False)
+        for path in ("/dev", "/dev/defects", *(f"/dev?action={action}" for action in actions)):
+            for method in ("GET", "POST", "OPTIONS"):
+                with self.subTest(path=path, method=method):
+                    response, body = self.request(method, path)
+                    self.assert_problem(response, body, 404, "unknown-path")
