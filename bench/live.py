@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from common import resident
 from jwcrypto.jwk import JWK
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -33,6 +33,8 @@ from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
 from jwksd.keysource import generate
+from jwksd.pertoken import PerToken
+from jwksd.selfcheck import SelfCheck
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
 
@@ -80,15 +82,24 @@ class LiveServer:
         numbers = count()
         self._clock = Clock()
         self._source = ReadyKeys()
+        self_check = SelfCheck(Clock(), maybeDeferred)
+        policy = PerToken(
+            clock=self._clock,
+            source=self._source,
+            lifetime=keys,
+            max_keys=keys + 1,
+            check=self_check.check,
+        )
         self._issuer = Issuer(
             clock=self._clock,
             source=self._source,
+            policy=policy,
             name="http://localhost:8080",
             algorithms=["RS256"],
             lifetime=keys,
             max_lifetime=keys,
-            max_keys=keys + 1,
             new_id=lambda: f"00000000-0000-0000-0000-{next(numbers):012}",
+            self_check=self_check,
         )
         # The site's own clock stands still: it would close the connection for being idle.
         site = Site(make_root(self._issuer), Clock())

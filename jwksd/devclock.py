@@ -2,6 +2,9 @@
 
 Real time goes on, and with it the network; only what is given this clock is moved. While it stands
 no timer of it runs; when it jumps forward, those that are due run at once, in order.
+
+A clock that is advanced is a server that slept: time has passed. A clock that is set, or released,
+is one that was wrong: ``steady``, the time that has passed, does not move.
 """
 
 from collections.abc import Callable
@@ -16,10 +19,13 @@ from zope.interface import implementer
 class DevClock:
     """The time of ``reactor``, shifted by ``offset`` seconds, or standing still."""
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, steady: Callable[[], float] | None = None) -> None:
         self._reactor = reactor
         self._offset = 0.0
         self._frozen_at: float | None = None
+        self._real_steady = steady or reactor.seconds
+        self._steady_offset = 0.0
+        self._steady_frozen_at = 0.0
         self._timers = Clock()
         self._wake: IDelayedCall | None = None
 
@@ -39,6 +45,13 @@ class DevClock:
             return self._frozen_at
         return self._reactor.seconds() + self._offset
 
+    def steady(self) -> float:
+        """Seconds that have passed, from any origin: those of real time, and those it was advanced
+        by, without those that it stood still."""
+        if self._frozen_at is not None:
+            return self._steady_frozen_at
+        return self._real_steady() + self._steady_offset
+
     def callLater(
         self,
         delay: float,
@@ -56,6 +69,7 @@ class DevClock:
 
     def freeze(self) -> None:
         """Stand still."""
+        self._steady_frozen_at = self.steady()
         self._frozen_at = self.seconds()
         self._catch_up()
 
@@ -68,11 +82,14 @@ class DevClock:
         self._catch_up()
 
     def advance(self, seconds: float) -> None:
-        """Jump forward."""
+        """Have so much time pass at once."""
+        self._steady_frozen_at += seconds
+        self._steady_offset += seconds
         self.set(self.seconds() + seconds)
 
     def release(self) -> None:
         """Go with real time again, at real time."""
+        self._steady_offset = self.steady() - self._real_steady()
         self._frozen_at, self._offset = None, 0.0
         self._catch_up()
 

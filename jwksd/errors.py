@@ -141,6 +141,13 @@ class Stopping(Overloaded):
     title = "The server is stopping"
 
 
+class NotReady(Overloaded):
+    """The server runs, and should not be sent requests now."""
+
+    slug = "not-ready"
+    title = "The server is not ready"
+
+
 class OAuthError(JwksdError):
     """A refusal at an OAuth endpoint, by its registered code (RFC 6749 §5.2, RFC 8707 §2)."""
 

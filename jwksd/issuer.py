@@ -1,27 +1,25 @@
-"""Issuer: mints tokens, publishes the keys that verify them, and forgets both on time.
+"""Issuer: mints tokens, publishes the keys that verify them, and withdraws them.
 
-The per-token policy: a new key for every token, its private half dropped after that one signature.
-The token's ``exp`` and the key's expiry are the same second.
+Which key signs, and how long it is published, is the key policy's to say.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from jwksd import tokens
 from jwksd.defects import Defect, Draft
 from jwksd.documents import Document
-from jwksd.errors import TooManyKeys, UnknownKey
-from jwksd.interfaces import IKeySource
-from jwksd.keys import Key, KeyPair
+from jwksd.errors import InvalidParameter, UnknownKey
+from jwksd.interfaces import IKeyPolicy, IKeySource
+from jwksd.keys import KeyPair
 from jwksd.keystore import KeyStore
 from jwksd.mintrequest import MintRequest
+from jwksd.selfcheck import SelfCheck
 from jwksd.tokens import Members, Token
 
-Seal = Callable[[KeyPair, Members, Members], str]
+Forge = Callable[[KeyPair, Members, Members], str]
 
 EXPIRED_SINCE = 3600
 """How long ago a token asked for with ``expired`` has expired, in seconds."""
@@ -31,14 +29,15 @@ class Issuer:
     """Signs tokens as ``name`` (the ``iss`` claim) and publishes the keys that verify them.
 
     Args:
-        clock: the wall clock, and the timer that frees expired keys.
-        source: where fresh keys come from.
+        clock: the wall clock.
+        source: where the keys of tokens come from that no document ever verifies.
+        policy: which key signs every other token.
         name: the issuer URL.
         algorithms: the names of those that it signs with; the first is the default.
-        lifetime: of tokens and their keys, in seconds, where a request asks for none.
+        lifetime: of tokens, in seconds, where a request asks for none.
         max_lifetime: the longest that a request may ask for, in seconds.
-        max_keys: how many keys may be live at once.
         new_id: a fresh ``jti`` at each call.
+        self_check: whether tokens verify with what is published; the policy tells it of changes.
     """
 
     def __init__(
@@ -46,51 +45,74 @@ class Issuer:
         *,
         clock: IReactorTime,
         source: IKeySource,
+        policy: IKeyPolicy,
         name: str,
         algorithms: Sequence[str],
         lifetime: int,
         max_lifetime: int,
-        max_keys: int,
         new_id: Callable[[], str],
+        self_check: SelfCheck,
     ) -> None:
         self.name = name
         self.algorithms = tuple(algorithms)
         self._clock = clock
         self._source = source
+        self._policy = policy
         self._lifetime = lifetime
         self._max_lifetime = max_lifetime
-        self._max_keys = max_keys
         self._new_id = new_id
-        self._store = KeyStore()
-        self._promised = 0
-        self._timer: IDelayedCall | None = None
+        self._self_check = self_check
 
     @property
     def live_keys(self) -> int:
         """How many keys are live now."""
-        return len(self._live())
+        return len(self._keys())
+
+    @property
+    def cache_control(self) -> bytes:
+        """The Cache-Control of the documents with keys, as it is now."""
+        value: bytes = self._policy.cache_control
+        return value
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no token could be signed now, or why none should be; None when all is well."""
+        reason: str | None = self._policy.not_ready
+        return self._self_check.failure if reason is None else reason
+
+    def start(self) -> None:
+        """Begin to work; not before a daemon has forked."""
+        self._policy.start()
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor, and let go of every private half."""
+        self._policy.stop()
+        self._self_check.stop()
 
     async def mint(self, request: MintRequest) -> Token:
-        """Sign one token with a key of its own; the key is published before the token is answered.
+        """Sign one token; its key is published before the token is answered.
+
+        A token that has expired when it is made, or whose defect says so, is signed with a key of
+        its own that no document ever shows.
 
         Raises:
             InvalidParameter: the request asks for what it may not.
             TooManyKeys: so many keys are live, or promised to requests that wait, as are allowed.
-            TooManyWaiting: the queue for a fresh key is full.
+            TooManyWaiting: the queue for a key is full.
             Stopping: the server is shutting down.
         """
         request.check(self.algorithms, self._max_lifetime, self._now())
-        if not request.will_live(self._now()):
-            return await self._take_and_sign(request)
-        with self._promise():
-            return await self._take_and_sign(request)
+        alg = request.alg or self.algorithms[0]
+        if request.defect is not None:
+            return await self._mint_defective(request, request.defect, alg)
+        return await self._seal(request, alg, tokens.sign)
 
     def introspect(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that this server signed and that is valid now, or None.
 
         A token whose key was revoked or reset is not valid any more.
         """
-        key = self._live().get(tokens.key_id(token) or "")
+        key = self._keys().get(tokens.key_id(token) or "")
         if key is None:
             return None
         claims = tokens.verified_claims(token, key.public, self._now())
@@ -98,7 +120,7 @@ class Issuer:
 
     def key_set(self) -> Document:
         """The document with every live key."""
-        return self._live().key_set()
+        return self._keys().key_set()
 
     def single_key(self, kid: str) -> Document:
         """The document with one live key.
@@ -106,19 +128,25 @@ class Issuer:
         Raises:
             UnknownKey: no live key has this kid.
         """
-        key = self._live().get(kid)
+        key = self._keys().get(kid)
         if key is None:
             raise UnknownKey(f"no live key has the kid {kid}: it is unknown here, or has expired")
         return key.document
 
-    async def rotate(self) -> str:
-        """Publish a fresh key that signs nothing, so that verifiers see the set change; its kid."""
-        with self._promise():
-            pair = await self._source.take(self.algorithms[0])
-        pair.destroy()
-        now = int(self._now())
-        self._publish(pair, now, now + self._lifetime)
-        return pair.kid
+    async def rotate(self, alg: str | None = None) -> Mapping[str, object]:
+        """Replace a key as soon as that is safe; ``kid`` is that of the next key, ``at`` when.
+
+        With ``per-token`` a fresh key is published that signs nothing.
+
+        Raises:
+            InvalidParameter: there is no such algorithm here.
+        """
+        if alg is not None and alg not in self.algorithms:
+            raise InvalidParameter(
+                f"alg must be one of {', '.join(self.algorithms)}, not {alg!r:.60}"
+            )
+        answer: Mapping[str, object] = await self._policy.rotate(alg or self.algorithms[0])
+        return answer
 
     def revoke(self, kid: str) -> None:
         """Withdraw a key at once.
@@ -126,107 +154,62 @@ class Issuer:
         Raises:
             UnknownKey: no live key has this kid.
         """
-        if not self._live().remove(kid):
-            raise UnknownKey(
-                f"no live key has the kid {kid!r:.100}; jwks.json lists those there are"
-            )
+        self._policy.revoke(kid)
 
     def reset_keys(self) -> int:
         """Forget every key at once, and answer how many there were."""
-        count = self._store.clear()
-        self.stop()
+        count: int = self._policy.reset()
         return count
 
-    def stop(self) -> None:
-        """Stop the timer, so that nothing of the issuer is left in the reactor."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def describe_keys(self) -> Mapping[str, object]:
+        """Which keys there are, in which state, since and until when, and who still needs them.
+
+        Times are NumericDates, or None where there is none. Of each key: ``kid``, ``alg``,
+        ``state``, ``since`` its state began, ``until`` the next one does, how many tokens it has
+        ``signed``, the ``last_exp`` among them, and from when on it is ``safe_to_drop_at``.
+        """
+        described: Mapping[str, object] = self._policy.describe()
+        return described
+
+    def _keys(self) -> KeyStore:
+        keys: KeyStore = self._policy.keys
+        return keys
 
     def _now(self) -> float:
         return self._clock.seconds()
 
-    def _live(self) -> KeyStore:
-        """The store without expired keys: an answer is right even when no timer has run."""
-        self._store.expire(self._now())
-        return self._store
-
-    @contextmanager
-    def _promise(self) -> Iterator[None]:
-        """Keep room for one key while it is waited for.
-
-        Raises:
-            TooManyKeys: there is none.
-        """
-        self._refuse_when_full()
-        self._promised += 1
+    async def _mint_defective(self, request: MintRequest, defect: Defect, alg: str) -> Token:
+        foreign = await self._source.take(alg)
         try:
-            yield
+            return await self._seal(request, alg, self._forge(defect, foreign))
         finally:
-            self._promised -= 1
+            foreign.destroy()
 
-    def _refuse_when_full(self) -> None:
-        store = self._live()
-        if len(store) + self._promised < self._max_keys:
-            return
-        next_expiry = store.next_expiry
-        wait = 1 if next_expiry is None else max(1, ceil(next_expiry - self._now()))
-        raise TooManyKeys(
-            f"{self._max_keys} keys are live, which is all that --max-keys allows;"
-            f" the next one expires in {wait} s",
-            retry_after=wait,
-        )
-
-    async def _take_and_sign(self, request: MintRequest) -> Token:
-        alg = request.alg or self.algorithms[0]
-        pair = await self._source.take(alg)
-        try:
-            if request.defect is None:
-                return self._sign(request, pair, tokens.sign)
-            foreign = await self._source.take(alg)
-            try:
-                return self._sign(request, pair, self._forge(request.defect, foreign))
-            finally:
-                foreign.destroy()
-        finally:
-            pair.destroy()
-
-    def _forge(self, defect: Defect, foreign: KeyPair) -> Seal:
+    def _forge(self, defect: Defect, foreign: KeyPair) -> Forge:
         def forge(pair: KeyPair, header: Members, claims: Members) -> str:
             now = int(self._now())
             return defect.forge(Draft(dict(header), dict(claims), pair, foreign, now))
 
         return forge
 
-    def _sign(self, request: MintRequest, pair: KeyPair, seal: Seal) -> Token:
+    async def _seal(self, request: MintRequest, alg: str, forge: Forge) -> Token:
+        def seal(pair: KeyPair) -> Token:
+            return self._sign(request, pair, forge)
+
+        if request.will_live(self._now()):
+            token: Token = await self._policy.sign(alg, seal)
+            return token
+        pair = await self._source.take(alg)
+        try:
+            return seal(pair)
+        finally:
+            pair.destroy()
+
+    def _sign(self, request: MintRequest, pair: KeyPair, forge: Forge) -> Token:
         now = int(self._now())
         lifetime = request.lifetime or self._lifetime
         exp = now - EXPIRED_SINCE if request.expired else now + lifetime
         claims = {"iss": self.name, "iat": exp - lifetime, "exp": exp, "jti": self._new_id()}
         claims |= request.claims
-        text = seal(pair, {**tokens.default_header(pair), **request.header}, claims)
-        token = Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))
-        if request.will_live(now):
-            self._publish(pair, now, token.exp)
-        return token
-
-    def _publish(self, pair: KeyPair, created: int, expires: int) -> None:
-        self._store.add(Key(pair.public, pair.document, created, expires))
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        """Wake at the next expiry. A key that lives shorter than the others moves it forward."""
-        next_expiry = self._store.next_expiry
-        if next_expiry is None:
-            return
-        if self._timer is not None:
-            if self._timer.getTime() <= next_expiry:
-                return
-            self._timer.cancel()
-        delay = max(0.0, next_expiry - self._now())
-        self._timer = self._clock.callLater(delay, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        self._live()
-        self._set_timer()
+        text = forge(pair, {**tokens.default_header(pair), **request.header}, claims)
+        return Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))

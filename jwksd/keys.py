@@ -109,13 +109,13 @@ class Key:
     """A key as it is published: public members, the document with it alone, and its times.
 
     ``created`` and ``expires`` are NumericDates in whole seconds. The key is live while
-    ``now < expires``.
+    ``now < expires``; None is without end.
     """
 
     public: PublicJWK
     document: Document
     created: int
-    expires: int
+    expires: int | None
 
     @property
     def kid(self) -> str:

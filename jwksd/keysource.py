@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
 from threading import get_native_id
+from typing import TypeVar
 
 from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred, fail, succeed
@@ -29,6 +30,8 @@ from jwksd.algorithms import Algorithm
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
+
+T = TypeVar("T")
 
 MakeKey = Callable[[], KeyPair]
 RunInThread = Callable[[MakeKey], "Deferred[KeyPair]"]
@@ -49,14 +52,14 @@ def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
     return pair
 
 
-def _in_background(make: MakeKey) -> KeyPair:
-    """Make a key behind whatever else wants the processor, requests above all.
+def _in_background(work: Callable[[], T]) -> T:
+    """Do it behind whatever else wants the processor, requests above all.
 
     On Linux a nice value is a thread's own; elsewhere it is of the whole process, and left alone.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
-    return make()
+    return work()
 
 
 class KeyThreads:
@@ -75,9 +78,9 @@ class KeyThreads:
         """Wait for the keys that are being made, and end the threads."""
         self._pool.stop()
 
-    def run(self, make: MakeKey) -> "Deferred[KeyPair]":
-        """Call ``make`` on a thread; its result arrives on the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, _in_background, make)
+    def run(self, work: Callable[[], T]) -> "Deferred[T]":
+        """Call ``work`` on a thread; its result arrives on the reactor's."""
+        return deferToThreadPool(self._reactor, self._pool, _in_background, work)
 
 
 class _Lane:

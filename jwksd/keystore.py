@@ -10,6 +10,7 @@ order that differs between processes. The three indexes beside it settle that:
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 
 from jwcrypto.jwk import JWKSet
 
@@ -32,6 +33,10 @@ class KeyStore:
     def __len__(self) -> int:
         return len(self._by_kid)
 
+    def __iter__(self) -> Iterator[Key]:
+        """Every key, in no order."""
+        return iter(self._by_kid.values())
+
     @property
     def jwks(self) -> JWKSet:
         """The live keys as jwcrypto knows them: public members only."""
@@ -39,7 +44,7 @@ class KeyStore:
 
     @property
     def next_expiry(self) -> int | None:
-        """When the next key expires, or None when there is no key."""
+        """When the next key expires, or None when none does."""
         return self._by_expiry[0][0] if self._by_expiry else None
 
     def add(self, key: Key) -> None:
@@ -54,7 +59,8 @@ class KeyStore:
         self._jwks.add(key.public)
         self._by_kid[kid] = key
         insort(self._by_age, (key.created, kid))
-        insort(self._by_expiry, (key.expires, kid))
+        if key.expires is not None:
+            insort(self._by_expiry, (key.expires, kid))
         self._document = None
 
     def get(self, kid: str) -> Key | None:
@@ -82,7 +88,7 @@ class KeyStore:
         key = self._by_kid.pop(kid, None)
         if key is None:
             return False
-        del self._by_expiry[bisect_left(self._by_expiry, (key.expires, kid))]
+        self._unschedule(key)
         self._forget([key])
         return True
 
@@ -93,6 +99,10 @@ class KeyStore:
         self._by_expiry.clear()
         self._forget(keys)
         return len(keys)
+
+    def _unschedule(self, key: Key) -> None:
+        if key.expires is not None:
+            del self._by_expiry[bisect_left(self._by_expiry, (key.expires, key.kid))]
 
     def _forget(self, keys: list[Key]) -> None:
         members = self._jwks["keys"]

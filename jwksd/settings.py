@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
 from jwksd.errors import StartUpRefused
+from jwksd.lifecycle import Schedule, make_schedule
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -32,9 +33,37 @@ class Settings:
     reserve: int = 8
     max_waiting: int = 256
     max_keys: int = 10_000
+    policy: str = "per-token"
+    rotation_interval: int = 30 * 86_400
+    propagation: int = 86_400
+    max_age: int = 3600
+    stale_while_revalidate: int | None = None
+    stale_if_error: int | None = None
+    clock_skew: int = 300
+    retention: int | None = None
     dev: bool = False
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
+
+    def schedule(self) -> Schedule:
+        """The numbers of the rotation.
+
+        Raises:
+            StartUpRefused: they would let a verifier refuse a valid token.
+        """
+        try:
+            return make_schedule(
+                rotation_interval=self.rotation_interval,
+                propagation=self.propagation,
+                max_age=self.max_age,
+                stale_while_revalidate=self.stale_while_revalidate,
+                stale_if_error=self.stale_if_error,
+                clock_skew=self.clock_skew,
+                max_lifetime=self.max_lifetime,
+                retention=self.retention,
+            )
+        except ValueError as error:
+            raise StartUpRefused(str(error)) from None
 
 
 def duration(text: str) -> int:
@@ -47,6 +76,16 @@ def duration(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise ValueError("must be a duration above zero, such as 90, 90s, 15m, 1h or 30d")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _duration_or_zero(text: str) -> int:
+    return 0 if text == "0" else duration(text)
+
+
+def _policy(text: str) -> str:
+    if text not in ("per-token", "rotating"):
+        raise ValueError("must be per-token or rotating")
+    return text
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -145,6 +184,26 @@ OPTIONS: tuple[Option, ...] = (
     Option("reserve", _integer(0, 10_000), "keys of each algorithm to keep ready"),
     Option("max-waiting", _integer(0, 100_000), "requests that may wait for a key; others get 503"),
     Option("max-keys", _integer(1, 10_000_000), "live keys; past it minting answers 503"),
+    Option("policy", _policy, "per-token, or rotating: one key per algorithm signs for long"),
+    Option("rotation-interval", duration, "rotating: how long a key signs"),
+    Option("propagation", duration, "rotating: how long a key is published before it signs"),
+    Option("max-age", duration, "rotating: how long the documents may be cached"),
+    Option(
+        "stale-while-revalidate",
+        _duration_or_zero,
+        "rotating: how much longer while a cache asks anew (default: --max-age, if that fits)",
+    ),
+    Option(
+        "stale-if-error",
+        _duration_or_zero,
+        "rotating: how much longer while the server fails (default: what --propagation leaves)",
+    ),
+    Option("clock-skew", _duration_or_zero, "rotating: how far off verifiers' clocks may be"),
+    Option(
+        "retention",
+        duration,
+        "rotating: how long a replaced key is published (default: --max-lifetime + --clock-skew)",
+    ),
     Option("dev", _flag, "open /dev, by which any client can change the server"),
     Option(
         "allow-remote-minting", _flag, "let other machines in, and mint tokens for anyone there"
@@ -182,7 +241,28 @@ def resolve(
             f"--lifetime ({settings.lifetime} s) must not be longer than --max-lifetime"
             f" ({settings.max_lifetime} s)"
         )
+    _check_policy(settings, values)
     return settings
+
+
+_ROTATING = (
+    "rotation-interval",
+    "propagation",
+    "max-age",
+    "stale-while-revalidate",
+    "stale-if-error",
+    "clock-skew",
+    "retention",
+)
+
+
+def _check_policy(settings: Settings, given: Mapping[str, object]) -> None:
+    if settings.policy == "rotating":
+        settings.schedule()
+        return
+    for name in _ROTATING:
+        if name in given:
+            raise StartUpRefused(f"--{name} means something with --policy rotating only")
 
 
 _ADDRESS = frozenset({"port", "interface", "listen"})

@@ -6,8 +6,9 @@ what they hold would survive it.
 
 import os
 import sys
+import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +20,12 @@ from twisted.internet.endpoints import (
     TCP6ServerEndpoint,
     serverFromString,
 )
-from twisted.internet.interfaces import IAddress, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IReactorTCP,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
@@ -28,9 +34,13 @@ from jwksd import __version__
 from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.errors import StartUpRefused
+from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
 from jwksd.keysource import KeySource, KeyThreads, generate
+from jwksd.pertoken import PerToken
+from jwksd.rotation import Rotation
+from jwksd.selfcheck import Check, SelfCheck
 from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url
@@ -122,6 +132,7 @@ class KeyService(Service):
         super().startService()
         self._threads.start()
         self._source.start()
+        self._issuer.start()
 
     def stopService(self) -> "Deferred[None]":
         super().stopService()
@@ -175,19 +186,30 @@ def makeService(options: Options) -> Daemon:
         run=threads.run,
         clock=reactor,
         threads=threads.count,
-        reserve=settings.reserve,
+        # Where one key signs for long, a second one at hand is enough.
+        reserve=min(1, settings.reserve) if settings.policy == "rotating" else settings.reserve,
         max_waiting=settings.max_waiting,
     )
-    dev = Dev(DevClock(reactor), Faults(reactor)) if settings.dev else None
-    issuer = Issuer(
-        clock=dev.clock if dev else reactor,
+    dev = Dev(DevClock(reactor, passed), Faults(reactor)) if settings.dev else None
+    clock = dev.clock if dev else reactor
+    self_check = SelfCheck(reactor, threads.run)
+    policy = _make_policy(
+        settings,
+        clock=clock,
+        steady=dev.clock.steady if dev else passed,
         source=source,
+        check=self_check.check,
+    )
+    issuer = Issuer(
+        clock=clock,
+        source=source,
+        policy=policy,
         name=settings.issuer or "",
         algorithms=settings.alg,
         lifetime=settings.lifetime,
         max_lifetime=settings.max_lifetime,
-        max_keys=settings.max_keys,
         new_id=lambda: str(uuid4()),
+        self_check=self_check,
     )
     site = Site(make_root(issuer, dev), reactor, dev=settings.dev)
     listener = Listener(
@@ -197,6 +219,38 @@ def makeService(options: Options) -> Daemon:
         bound=partial(_bound, issuer, settings),
     )
     return Daemon(issuer, KeyService(threads, source, issuer), listener)
+
+
+def passed() -> float:
+    """Seconds that have passed since the machine started, those that it slept through included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _make_policy(
+    settings: Settings,
+    *,
+    clock: IReactorTime,
+    steady: Callable[[], float],
+    source: IKeySource,
+    check: Check,
+) -> PerToken | Rotation:
+    if settings.policy == "rotating":
+        return Rotation(
+            clock=clock,
+            steady=steady,
+            source=source,
+            algorithms=settings.alg,
+            schedule=settings.schedule(),
+            max_waiting=settings.max_waiting,
+            check=check,
+        )
+    return PerToken(
+        clock=clock,
+        source=source,
+        lifetime=settings.lifetime,
+        max_keys=settings.max_keys,
+        check=check,
+    )
 
 
 def _make_key(alg: str, rsa_bits: int) -> KeyPair:

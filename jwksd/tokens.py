@@ -127,17 +127,28 @@ def verified_claims(token: str, public: JWK, now: float) -> dict[str, Any] | Non
     Strict: three segments, the algorithm of the key, no ``crit``, a valid signature, and
     ``nbf <= now < exp`` (RFC 8725 §3.1, §3.11).
     """
+    if not has_valid_signature(token, public):
+        return None
+    try:
+        claims = _decode_segment(token.split(".")[1])
+    except ValueError:
+        return None
+    return claims if _is_timely(claims, now) else None
+
+
+def has_valid_signature(token: str, public: JWK) -> bool:
+    """Whether the token has three segments, the algorithm of the key, no ``crit``, and a signature
+    that verifies with the key."""
     try:
         head, payload, signature = token.split(".")
         header = _decode_segment(head)
         if header.get("alg") != public.get("alg") or "crit" in header:
-            return None
+            return False
         signer = JWA.signing_alg(header["alg"])
         signer.verify(public, f"{head}.{payload}".encode("ascii"), _decode(signature))
-        claims = _decode_segment(payload)
     except Exception:  # jwcrypto and cryptography raise many things, all of which mean no
-        return None
-    return claims if _is_timely(claims, now) else None
+        return False
+    return True
 
 
 def _is_timely(claims: Members, now: float) -> bool:

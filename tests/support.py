@@ -5,17 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jwcrypto.jwk import JWK
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,8 +27,14 @@ from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
+from jwksd.lifecycle import Schedule, make_schedule
+from jwksd.pertoken import PerToken
+from jwksd.rotation import Rotation
+from jwksd.selfcheck import Check, SelfCheck, no_check
 from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root
+
+T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NOW = 1_800_000_000
@@ -80,18 +87,78 @@ class App:
     client: StubTreq
 
 
-def make_issuer(clock: Clock, source: Any = None, **changes: Any) -> Issuer:
+def run_at_once(work: Callable[[], T]) -> "Deferred[T]":
+    """In place of worker threads."""
+    return maybeDeferred(work)
+
+
+SCHEDULE = make_schedule(
+    rotation_interval=86_400,
+    propagation=10_000,
+    max_age=1000,
+    clock_skew=60,
+    max_lifetime=7200,
+)
+"""A rotation a day, with round numbers."""
+
+
+def make_policy(
+    clock: IReactorTime,
+    source: Any = None,
+    *,
+    steady: Callable[[], float] | None = None,
+    check: Check = no_check,
+    policy: str = "per-token",
+    algorithms: Sequence[str] = ("RS256",),
+    lifetime: int = 3600,
+    max_keys: int = 10_000,
+    max_waiting: int = 256,
+    schedule: Schedule = SCHEDULE,
+) -> PerToken | Rotation:
+    """A key policy with the default settings, save for the changes."""
+    source = source or KeysInOrder()
+    if policy == "rotating":
+        return Rotation(
+            clock=clock,
+            steady=steady or clock.seconds,
+            source=source,
+            algorithms=algorithms,
+            schedule=schedule,
+            max_waiting=max_waiting,
+            check=check,
+        )
+    return PerToken(clock=clock, source=source, lifetime=lifetime, max_keys=max_keys, check=check)
+
+
+def make_issuer(
+    clock: IReactorTime,
+    source: Any = None,
+    *,
+    name: str = "http://localhost:8080",
+    new_id: Callable[[], str] | None = None,
+    max_lifetime: int | None = None,
+    **changes: Any,
+) -> Issuer:
     """An issuer with the default settings, save for the changes."""
     numbers = count()
-    settings: dict[str, Any] = {
-        "name": "http://localhost:8080",
-        "algorithms": ["RS256"],
-        "lifetime": 3600,
-        "max_lifetime": 86_400,
-        "max_keys": 10_000,
-        "new_id": lambda: f"id-{next(numbers)}",
-    }
-    return Issuer(clock=clock, source=source or KeysInOrder(), **(settings | changes))
+    source = source or KeysInOrder()
+    real = Clock()
+    self_check = SelfCheck(real, run_at_once)
+    policy = make_policy(clock, source, **changes)
+    rotating = changes.get("policy") == "rotating"
+    if max_lifetime is None:
+        max_lifetime = changes.get("schedule", SCHEDULE).max_lifetime if rotating else 86_400
+    return Issuer(
+        clock=clock,
+        source=source,
+        policy=policy,
+        name=name,
+        algorithms=changes.get("algorithms", ["RS256"]),
+        lifetime=changes.get("lifetime", 3600),
+        max_lifetime=max_lifetime,
+        new_id=new_id or (lambda: f"id-{next(numbers)}"),
+        self_check=self_check,
+    )
 
 
 def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
@@ -99,6 +166,8 @@ def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
     clock = Clock()
     clock.advance(NOW)
     surface = Dev(DevClock(clock), Faults(clock)) if dev else None
+    if surface is not None:
+        changes["steady"] = surface.clock.steady
     issuer = make_issuer(surface.clock if surface else clock, source, **changes)
     return App(clock, issuer, StubTreq(make_root(issuer, surface)))
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.defects import DEFECTS
 from jwksd.devclock import DevClock
-from tests.support import NOW, HttpTestCase, key_pair, make_app
+from tests.support import NOW, HttpTestCase, make_app
 
 JWKS = "/.well-known/jwks.json"
 
@@ -296,9 +296,10 @@ class DefectTests(DevTestCase):
         response, body = self.request("POST", "/auth?defect=alg-none")
         self.assertEqual(response.code, 200)
         self.assertTrue(body.endswith(b"."))
-        self.assertEqual(self.kids(), [key_pair(0).kid])
+        kids = self.kids()
+        self.assertEqual(len(kids), 1)
         self.mint(defect="key-revoked")
-        self.assertEqual(self.kids(), [key_pair(0).kid])
+        self.assertEqual(self.kids(), kids)
 
     def test_a_defect_that_cannot_be_is_refused(self) -> None:
         """An unknown name, and one that does not exist for the algorithm."""

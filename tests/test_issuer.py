@@ -81,9 +81,9 @@ class ExpiryTests(IssuerTestCase):
         self.clock.advance(1800)
         self.mint()
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._store), 1)
+        self.assertEqual(len(self.issuer._policy._store), 1)
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._store), 0)
+        self.assertEqual(len(self.issuer._policy._store), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_documents_are_right_even_before_the_timer_has_run(self) -> None:
@@ -98,17 +98,16 @@ class ExpiryTests(IssuerTestCase):
     def test_a_key_that_expires_sooner_moves_the_timer(self) -> None:
         """A short-lived key behind a long-lived one is freed at its own second."""
         self.mint()
-        self.issuer._lifetime = 10
-        self.mint()
+        self.mint(MintRequest(lifetime=10))
         self.clock.advance(10)
-        self.assertEqual(len(self.issuer._store), 1)
+        self.assertEqual(len(self.issuer._policy._store), 1)
 
     def test_ten_thousand_keys_expire_in_one_go_and_nothing_is_left(self) -> None:
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
             public = PublicJWK(kty="RSA", kid=str(number), n="AQAB", e="AQAB")
-            self.issuer._store.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
+            self.issuer._policy._store.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
         del public
         gc.collect()
         before = count_of(PublicJWK)

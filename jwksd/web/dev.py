@@ -1,7 +1,8 @@
 """/dev: what only a developer may do to a running server. It exists with ``--dev`` alone.
 
-``POST /dev?action=NAME`` acts, ``GET /dev`` tells the state, ``GET /dev/defects`` the catalogue of
-wrong tokens. Parameters come from the query, a form or a JSON body.
+``POST /dev?action=NAME`` acts, ``GET /dev`` tells the state, ``GET /dev/keys`` every key with its
+state, ``GET /dev/defects`` the catalogue of wrong tokens. Parameters come from the query, a form or
+a JSON body.
 """
 
 import re
@@ -20,7 +21,7 @@ from jwksd.web.faults import KINDS, Fault, Faults
 from jwksd.web.parameters import Parameters, read_parameters
 
 _KNOWN = frozenset(
-    {"action", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}
+    {"action", "alg", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}
     | {"location"}
 )
 _LAST_YEAR = 253_402_300_799
@@ -48,6 +49,7 @@ class DevResource(JsonResource):
             "clearfaults": self._clear_faults,
         }
         self.putChild(b"defects", DefectsResource())
+        self.putChild(b"keys", KeysResource(issuer))
 
     def _get(self, request: Request) -> None:
         if read_parameters(request, _KNOWN):
@@ -63,7 +65,7 @@ class DevResource(JsonResource):
         parameters = read_parameters(request, _KNOWN)
         name = parameters.get("action")
         if name == "rotate":
-            return Deferred.fromCoroutine(self._rotate(request))
+            return Deferred.fromCoroutine(self._rotate(request, parameters.get("alg")))
         act = self._actions.get(name) if isinstance(name, str) else None
         if act is None:
             allowed = ", ".join(sorted([*self._actions, "rotate"]))
@@ -71,9 +73,11 @@ class DevResource(JsonResource):
         respond_json(request, 200, {"action": name, **act(parameters)}, NO_STORE)
         return None
 
-    async def _rotate(self, request: Request) -> None:
-        kid = await self._issuer.rotate()
-        respond_json(request, 200, {"action": "rotate", "kid": kid}, NO_STORE)
+    async def _rotate(self, request: Request, alg: object) -> None:
+        if alg is not None and not isinstance(alg, str):
+            raise InvalidParameter("alg must be a string")
+        answer = await self._issuer.rotate(alg)
+        respond_json(request, 200, {"action": "rotate", **answer}, NO_STORE)
 
     def _reset_keys(self, parameters: Parameters) -> Answer:
         return {"removed": self._issuer.reset_keys()}
@@ -147,6 +151,17 @@ class DevResource(JsonResource):
             kid=_kid(parameters.get("kid")),
             stale=self._issuer.key_set(),
         )
+
+
+class KeysResource(JsonResource):
+    """Which keys there are, in which state, since and until when, and who still needs them."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__({b"GET": self._get, b"HEAD": self._get})
+        self._issuer = issuer
+
+    def _get(self, request: Request) -> None:
+        respond_json(request, 200, self._issuer.describe_keys(), NO_STORE)
 
 
 class DefectsResource(JsonResource):

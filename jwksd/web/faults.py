@@ -21,10 +21,14 @@ from twisted.web.server import Request
 
 from jwksd.documents import Document, document
 from jwksd.errors import JwksdError
+from jwksd.issuer import Issuer
 from jwksd.web.base import respond, respond_problem
 from jwksd.web.wellknown import KeySetResource, respond_key_set
 
 _UNKNOWN_KEY = {"kty": "urn:example:unknown", "kid": "unknown-key-type", "use": "sig", "alg": "XX1"}
+
+_FAULTY = b"no-cache"
+"""A wrong document does not outlive its fault in any cache."""
 
 
 class InducedFault(JwksdError):
@@ -124,8 +128,8 @@ class Faults:
 class FaultyKeySetResource(KeySetResource):
     """``jwks.json``, as well or unwell as the queue has it."""
 
-    def __init__(self, current: Callable[[], Document], faults: Faults) -> None:
-        super().__init__(current)
+    def __init__(self, issuer: Issuer, faults: Faults) -> None:
+        super().__init__(issuer, issuer.key_set)
         self._faults = faults
 
     def _get(self, request: Request) -> "Deferred[None] | None":
@@ -138,7 +142,7 @@ class FaultyKeySetResource(KeySetResource):
         return None
 
     def _late(self, request: Request) -> None:
-        respond_key_set(request, self._document())
+        super()._get(request)
 
 
 def _status(request: Request, fault: Fault, current: Document) -> None:
@@ -174,17 +178,17 @@ def _changed(change: Callable[[list[dict[str, Any]], Fault], list[dict[str, Any]
     def answer(request: Request, fault: Fault, current: Document) -> None:
         keys = change(json.loads(current.body)["keys"], fault)
         body = json.dumps({"keys": keys}, separators=(",", ":")).encode("ascii")
-        respond_key_set(request, document(body))
+        respond_key_set(request, document(body), _FAULTY)
 
     return answer
 
 
 def _malformed(request: Request, fault: Fault, current: Document) -> None:
-    respond_key_set(request, document(current.body[:-1]))
+    respond_key_set(request, document(current.body[:-1]), _FAULTY)
 
 
 def _stale(request: Request, fault: Fault, current: Document) -> None:
-    respond_key_set(request, fault.stale or current)
+    respond_key_set(request, fault.stale or current, _FAULTY)
 
 
 def _without_one(keys: list[dict[str, Any]], fault: Fault) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from jwksd.web.base import NotFound
 from jwksd.web.dev import DevResource
 from jwksd.web.discovery import DiscoveryResource
 from jwksd.web.faults import Faults, FaultyKeySetResource
+from jwksd.web.health import HealthResource, ReadyResource
 from jwksd.web.oauth import IntrospectResource, TokenResource
 from jwksd.web.wellknown import WellKnownResource
 
@@ -38,7 +39,9 @@ def make_root(issuer: Issuer, dev: Dev | None = None) -> Root:
     root.putChild(b"auth", AuthResource(issuer, dev=dev is not None))
     root.putChild(b"token", TokenResource(issuer))
     root.putChild(b"introspect", IntrospectResource(issuer))
+    root.putChild(b"healthz", HealthResource())
+    root.putChild(b"readyz", ReadyResource(lambda: issuer.not_ready))
     if dev is not None:
-        well_known.putChild(b"jwks.json", FaultyKeySetResource(issuer.key_set, dev.faults))
+        well_known.putChild(b"jwks.json", FaultyKeySetResource(issuer, dev.faults))
         root.putChild(b"dev", DevResource(issuer, dev.clock, dev.faults))
     return root

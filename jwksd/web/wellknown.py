@@ -39,25 +39,26 @@ def respond_document(
     respond(request, 200, document.body, ((b"Content-Type", media_type), *headers))
 
 
-def respond_key_set(request: Request, document: Document) -> None:
-    """Answer with a JWK Set: always to be revalidated, for it changes with every token."""
+def respond_key_set(request: Request, document: Document, cache_control: bytes) -> None:
+    """Answer with a JWK Set."""
     accept = header(request, b"accept")
     media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
-    respond_document(request, document, media_type, b"no-cache")
+    respond_document(request, document, media_type, cache_control)
 
 
 class KeySetResource(JsonResource):
-    """A JWK Set, as it is at each request."""
+    """A JWK Set, and how long it may be cached, as they are at each request."""
 
-    def __init__(self, document: Callable[[], Document]) -> None:
+    def __init__(self, issuer: Issuer, document: Callable[[], Document]) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
+        self._issuer = issuer
         self._document = document
 
     def options_headers(self) -> Headers:
         return PREFLIGHT
 
     def _get(self, request: Request) -> "Deferred[None] | None":
-        respond_key_set(request, self._document())
+        respond_key_set(request, self._document(), self._issuer.cache_control)
         return None
 
 
@@ -69,7 +70,7 @@ class WellKnownResource(NotFound):
     def __init__(self, issuer: Issuer) -> None:
         super().__init__()
         self._issuer = issuer
-        self.putChild(b"jwks.json", KeySetResource(issuer.key_set))
+        self.putChild(b"jwks.json", KeySetResource(issuer, issuer.key_set))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         kid = _KID_JSON.fullmatch(path)
@@ -79,4 +80,4 @@ class WellKnownResource(NotFound):
             document = self._issuer.single_key(kid[1].decode("ascii"))
         except UnknownKey as error:
             return NotFound(error)
-        return KeySetResource(lambda: document)
+        return KeySetResource(self._issuer, lambda: document)
