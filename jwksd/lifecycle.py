@@ -323,7 +323,7 @@ def _activate(
     ring: Ring, kid: str, now: float, schedule: Schedule, last_exp: Mapping[str, int]
 ) -> Ring:
     (key,) = _of(ring, kid)
-    changes = {kid: replace(key, state=State.ACTIVE, since=ceil(now))}
+    changes = {kid: replace(key, state=State.ACTIVE, since=int(now))}
     before = ring.active(key.alg)
     if before is not None:
         changes[before.kid] = _retired(before, now, schedule, last_exp)
@@ -335,7 +335,7 @@ def _retired(
 ) -> ManagedKey:
     # Both: what was counted may be less than what was signed, and the clock may have been set back.
     until = max(ceil(now) + schedule.retention, last_exp.get(key.kid, 0) + schedule.clock_skew)
-    return replace(key, state=State.RETIRED, since=ceil(now), until=until)
+    return replace(key, state=State.RETIRED, since=int(now), until=until)
 
 
 def _of(ring: Ring, kid: str) -> list[ManagedKey]:

@@ -251,6 +251,8 @@ class Rotation:
             )
         waiter: Deferred[None] = Deferred(lambda waiter: waiting.pop(waiter, None))
         waiting[waiter] = None
+        self._retry_at.pop(alg, None)  # somebody waits: try now
+        self._catch_up()
         await waiter
 
     def _look(self) -> None:

@@ -118,7 +118,7 @@ class SelfCheck:
 
     def _conclude(self, failure: str | None) -> None:
         if failure is not None:
-            self._log.critical("the self-check failed: {failure}", failure=failure)
+            self._log.critical("the self-check failed: {why}", why=failure)
         elif self.failure is not None:
             self._log.info("the self-check passes again")
         self.failure = failure

@@ -85,6 +85,7 @@ class App:
     clock: Clock
     issuer: Issuer
     client: StubTreq
+    self_check_clock: Clock
 
 
 def run_at_once(work: Callable[[], T]) -> "Deferred[T]":
@@ -136,15 +137,15 @@ def make_issuer(
     *,
     name: str = "http://localhost:8080",
     new_id: Callable[[], str] | None = None,
+    self_check: SelfCheck | None = None,
     max_lifetime: int | None = None,
     **changes: Any,
 ) -> Issuer:
     """An issuer with the default settings, save for the changes."""
     numbers = count()
     source = source or KeysInOrder()
-    real = Clock()
-    self_check = SelfCheck(real, run_at_once)
-    policy = make_policy(clock, source, **changes)
+    self_check = self_check or SelfCheck(Clock(), run_at_once)
+    policy = make_policy(clock, source, check=self_check.check, **changes)
     rotating = changes.get("policy") == "rotating"
     if max_lifetime is None:
         max_lifetime = changes.get("schedule", SCHEDULE).max_lifetime if rotating else 86_400
@@ -168,8 +169,12 @@ def make_app(*, dev: bool = False, source: Any = None, **changes: Any) -> App:
     surface = Dev(DevClock(clock), Faults(clock)) if dev else None
     if surface is not None:
         changes["steady"] = surface.clock.steady
-    issuer = make_issuer(surface.clock if surface else clock, source, **changes)
-    return App(clock, issuer, StubTreq(make_root(issuer, surface)))
+    real = Clock()
+    self_check = SelfCheck(real, run_at_once)
+    issuer = make_issuer(
+        surface.clock if surface else clock, source, self_check=self_check, **changes
+    )
+    return App(clock, issuer, StubTreq(make_root(issuer, surface)), real)
 
 
 class HttpTestCase(SynchronousTestCase):

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.defects import DEFECTS
 from jwksd.devclock import DevClock
-from tests.support import NOW, HttpTestCase, make_app
+from tests.support import NOW, SCHEDULE, HttpTestCase, make_app
 
 JWKS = "/.well-known/jwks.json"
 
@@ -83,6 +83,74 @@ class ClockTests(DevTestCase):
                 self.assertRegex(problem["detail"], "time|seconds")
 
 
+class RotatingTests(DevTestCase):
+    """The dev surface of a server with the rotating policy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = make_app(dev=True, policy="rotating")
+        self.app.issuer.start()
+
+    def told(self) -> dict[str, str]:
+        keys = json.loads(self.request("GET", "/dev/keys")[1])["keys"]
+        return {key["kid"]: key["state"] for key in keys}
+
+    def test_a_rotation_is_driven_by_the_clock(self) -> None:
+        """Advanced, the server has slept: the next key takes over, and another is published."""
+        first, second = self.told()
+        self.act("advance", seconds=SCHEDULE.rotation_interval)
+        self.assertEqual(self.mint()["kid"], second)
+        self.assertEqual(list(self.told().values()), ["retired", "active", "pending"])
+        self.act("advance", seconds=SCHEDULE.retention)
+        self.assertNotIn(first, self.kids())
+
+    def test_a_clock_that_is_set_rotates_nothing(self) -> None:
+        """No time has passed, so no cache is older; nor does one that stands, however often."""
+        first = self.mint()["kid"]
+        self.act("set", time=NOW + 30 * SCHEDULE.rotation_interval)
+        self.assertEqual(self.mint()["kid"], first)
+        self.act("freeze")
+        self.app.clock.advance(SCHEDULE.rotation_interval)
+        self.assertEqual(self.mint()["kid"], first)
+        self.act("release")
+        self.assertEqual(self.mint()["kid"], first)
+
+    def test_an_early_rotation_says_when(self) -> None:
+        """The kid that takes over, and the second in which it will."""
+        first, second = self.told()
+        answer = self.act("rotate", alg="RS256")
+        self.assertEqual(
+            answer, {"action": "rotate", "kid": second, "at": NOW + SCHEDULE.propagation}
+        )
+        self.assertEqual(self.mint()["kid"], first)
+        self.act("advance", seconds=SCHEDULE.propagation)
+        self.assertEqual(self.mint()["kid"], second)
+        for wish in ({"alg": "HS256"}, {"alg": 5}):
+            response, body = self.request("POST", "/dev", json={"action": "rotate", **wish})
+            self.assert_problem(response, body, 400, "invalid-parameter")
+
+    def test_a_revocation_is_seen_in_the_headers(self) -> None:
+        """The key is gone, the next signs, and documents are cached for a minute at most."""
+        first = self.mint()["kid"]
+        self.act("revoke", kid=first)
+        response, body = self.request("GET", JWKS)
+        self.assertEqual(self.header(response, "cache-control"), "public, max-age=60")
+        self.assertNotIn(first.encode(), body)
+        self.assertNotEqual(self.mint()["kid"], first)
+
+    def test_a_reset_begins_anew(self) -> None:
+        """Other keys, the first of which signs at once."""
+        before = set(self.told())
+        self.act("resetkeys")
+        self.assertFalse(before & set(self.told()))
+        self.assertIn(self.mint()["kid"], self.told())
+
+    def test_a_defect_is_signed_by_the_key_that_verifiers_know(self) -> None:
+        """A control is accepted by all of them, caches included; an unpublished key is another."""
+        self.assertIn(self.mint(defect="control")["kid"], self.told())
+        self.assertNotIn(self.mint(defect="key-revoked")["kid"], self.told())
+
+
 class DevClockTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.real = Clock()
@@ -129,6 +197,29 @@ class DevClockTests(SynchronousTestCase):
 
 
 class KeyTests(DevTestCase):
+    def test_every_key_is_told_with_its_token(self) -> None:
+        """Of a key for one token: it is published until that has expired, and may go then."""
+        minted = self.mint(lifetime=60)
+        self.assertEqual(
+            json.loads(self.request("GET", "/dev/keys")[1]),
+            {
+                "policy": "per-token",
+                "next_change": NOW + 60,
+                "keys": [
+                    {
+                        "kid": minted["kid"],
+                        "alg": "RS256",
+                        "state": "retired",
+                        "since": NOW,
+                        "until": NOW + 60,
+                        "signed": 1,
+                        "last_exp": NOW + 60,
+                        "safe_to_drop_at": NOW + 60,
+                    }
+                ],
+            },
+        )
+
     def test_a_revoked_key_is_gone_at_once(self) -> None:
         """The others stay; a kid of no key is refused."""
         gone, stays = self.mint()["kid"], self.mint()["kid"]

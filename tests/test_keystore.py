@@ -5,7 +5,13 @@ from unittest import TestCase
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from jwksd.documents import key_set
 from jwksd.keys import Key, PublicJWK
@@ -143,7 +149,8 @@ class KeyStoreMachine(RuleBasedStateMachine):
         assert all(self.store.get(kid) is key for kid, key in self.model.items())
 
 
-class KeyStoreStateTests(KeyStoreMachine.TestCase):  # type: ignore[name-defined,misc]
-    """No order of changes makes the indexes differ from one another or from a plain dict."""
-
-    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+class KeyStoreStateTests(TestCase):
+    def test_any_order(self) -> None:
+        """No order of changes makes the indexes differ from one another or from a plain dict."""
+        bounds = settings(max_examples=60, stateful_step_count=30, deadline=None)
+        run_state_machine_as_test(KeyStoreMachine, settings=bounds)

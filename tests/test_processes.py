@@ -17,7 +17,7 @@ from threading import Timer
 from unittest import TestCase
 from urllib.parse import urlsplit
 
-from tests.support import CHECKOUT, environment
+from tests.support import CHECKOUT, environment, running
 
 WAIT = 30
 """Seconds after which a process that should have ended or answered is killed."""
@@ -347,6 +347,26 @@ class OptionTests(ProcessTestCase):
         )
         self.assertIn("listens on http://0.0.0.0:", process.stdout.readline())
         process.kill()
+
+
+class RotatingTests(ProcessTestCase):
+    def test_one_key_signs_until_the_next_is_known(self) -> None:
+        """A real server with intervals of seconds: the order of its keys, on a real clock."""
+        numbers = {"rotation-interval": 2, "propagation": 2, "max-age": 1, "clock-skew": 1}
+        numbers |= {"lifetime": 1, "max-lifetime": 1}
+        options = [text for name, number in numbers.items() for text in (f"--{name}", f"{number}s")]
+        arguments = ["--policy", "rotating", "--alg", "ES256", *options]
+        with running(str(self.folder), *arguments) as daemon:
+            connection = self.connect(daemon.port)
+            first = mint(connection)["kid"]
+            self.assertEqual(ask(connection, "GET", "/readyz")[0], 200)
+            known: list[object] = []
+            while (kid := mint(connection)["kid"]) == first:
+                known = [key["kid"] for key in json.loads(ask(connection, "GET", JWKS)[1])["keys"]]
+        self.assertIn(kid, known)
+        log = daemon.log.read_text()
+        for kid, state in ((first, "pending"), (first, "active"), (first, "retired")):
+            self.assertIn(f"key {kid} (ES256) is {state}", log)
 
 
 class RequestTests(ProcessTestCase):

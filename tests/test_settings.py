@@ -80,11 +80,33 @@ class ResolveTests(TestCase):
             ({}, {}, {"port": 1.5}, "port in the file must be"),
             ({}, {}, {"lifetime": "x"}, "lifetime in the file='x'"),
             ({"listen": ["unix:a"], "port": "1"}, {}, {}, "instead of --port"),
+            ({"policy": "daily"}, {}, {}, "must be per-token or rotating"),
+            ({"propagation": "2d"}, {}, {}, "--propagation means something with --policy rotating"),
+            (rotating(propagation="1h"), {}, {}, "--propagation (3600 s) must be at least 3900 s"),
+            (rotating(stale_if_error="1d"), {}, {}, "--stale-if-error (86400 s)"),
+            (rotating(retention="1d"), {}, {}, "--retention (86400 s) must be at least 86700 s"),
+            (rotating(rotation_interval="1h"), {}, {}, "--rotation-interval (3600 s) must be"),
         ):
             with self.subTest(said=said), self.assertRaises(StartUpRefused) as caught:
                 resolve(flags, environment, file)  # type: ignore[arg-type]
             self.assertIn(said, str(caught.exception))
             self.assertNotIn("\n", str(caught.exception.code))
+
+    def test_the_numbers_of_a_rotation_follow_from_one_another(self) -> None:
+        """What is not given is made to fit what is."""
+        schedule = resolve(rotating(max_lifetime="1h", propagation="2h"), {}, {}).schedule()
+        self.assertEqual(
+            (schedule.retention, schedule.stale_while_revalidate, schedule.stale_if_error),
+            (3900, 3300, 0),
+        )
+        given_all = rotating(
+            stale_while_revalidate="0", stale_if_error="10s", retention="9d", clock_skew="0"
+        )
+        schedule = resolve(given_all, {}, {}).schedule()
+        self.assertEqual(
+            (schedule.retention, schedule.stale_while_revalidate, schedule.stale_if_error),
+            (9 * 86_400, 0, 10),
+        )
 
     @given(st.sampled_from([o.name for o in OPTIONS if not o.repeatable]), st.text(max_size=20))
     def test_any_text_is_taken_or_refused(self, name: str, text: str) -> None:
@@ -93,6 +115,11 @@ class ResolveTests(TestCase):
             self.assertIsInstance(resolve({name: text}, {}, {}), Settings)
         except StartUpRefused as refused:
             self.assertIn(name, str(refused))
+
+
+def rotating(**flags: str) -> dict[str, str]:
+    """Flags of a server with the rotating policy."""
+    return {"policy": "rotating", **{name.replace("_", "-"): flags[name] for name in flags}}
 
 
 class DurationTests(TestCase):
