@@ -3,19 +3,21 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import TestCase
 
 from jwksd import __version__
 from jwksd.errors import JwksdError
-from jwksd.settings import OPTIONS
+from jwksd.settings import OPTIONS, resolve
 from tests.support import CHECKOUT, Daemon, environment, running
 
 DOCUMENTS = sorted(
     [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("*/README.md")]
 )
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -73,6 +75,14 @@ class DocumentTests(TestCase):
             for target in _LINK.findall(document.read_text("utf-8")):
                 with self.subTest(document=document.name, target=target):
                     self.assertTrue((document.parent / target).exists())
+
+    def test_every_configuration_is_one(self) -> None:
+        """Each TOML block of each document is taken by the server as it stands."""
+        blocks = [b for d in DOCUMENTS for b in _TOML.findall(d.read_text("utf-8"))]
+        self.assertGreaterEqual(len(blocks), 1)
+        for block in blocks:
+            with self.subTest(block=block):
+                resolve({}, {}, tomllib.loads(block))
 
     def test_the_readme_tells_every_option(self) -> None:
         """Each option, and no other, stands in its table."""
