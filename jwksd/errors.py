@@ -148,6 +148,16 @@ class NotReady(Overloaded):
     title = "The server is not ready"
 
 
+class StoreAway(Overloaded):
+    """The store cannot be reached, or cannot take what it was given; nothing was acknowledged."""
+
+    slug = "store-away"
+    title = "The key store is away"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after=1)
+
+
 class OAuthError(JwksdError):
     """A refusal at an OAuth endpoint, by its registered code (RFC 6749 §5.2, RFC 8707 §2)."""
 
@@ -171,6 +181,13 @@ class InvalidClient(OAuthError):
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": 'Basic realm="jwksd", charset="UTF-8"'}
+
+
+class EnvelopeUnreadable(JwksdError):
+    """A private key at rest cannot be decrypted with the key-encryption keys that were given."""
+
+    slug = "envelope-unreadable"
+    title = "A stored private key cannot be decrypted"
 
 
 class PrivateHalfDestroyed(JwksdError):

@@ -3,12 +3,14 @@
 The clock is Twisted's own ``IReactorTime``; its ``seconds()`` is the wall clock, a NumericDate.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from jwksd.keys import KeyPair
+from jwksd.keys import Key, KeyPair
+from jwksd.lifecycle import Ring
 from jwksd.tokens import Token
 
 Seal = Callable[[KeyPair], Token]
@@ -29,6 +31,87 @@ class IKeySource(Interface):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a key has signed: how many tokens, and the last ``exp`` among them (0: none)."""
+
+    signed: int = 0
+    last_exp: int = 0
+
+    def __add__(self, more: "Usage") -> "Usage":
+        return Usage(self.signed + more.signed, max(self.last_exp, more.last_exp))
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a store holds: all of it, or what has come since a version.
+
+    ``ring`` is whole always. ``keys`` are published halves: of the ring's keys, which the ring
+    alone ends (``expires`` is None), and of keys that signed one token each. ``pairs`` are private
+    halves of pending and active keys; one that cannot be had is missing. ``gone`` are the kids of
+    keys that were withdrawn since; where it is None, so is every key that is not named.
+    """
+
+    version: int
+    ring: Ring
+    keys: Sequence[Key]
+    pairs: Sequence[KeyPair]
+    gone: Collection[str] | None
+
+
+class IStore(Interface):
+    """Where keys are kept, and the one place where they change.
+
+    Every change makes a new version. What a call has acknowledged is kept, as durably as the store
+    keeps anything. Every Deferred may fail with StoreAway: then nothing is known of the change, and
+    ``read`` tells what became of it when the store is back.
+    """
+
+    shared = Attribute("Whether others may change it: another process, another machine.")
+
+    one_machine = Attribute("Whether all who change it have the same clocks.")
+
+    def open() -> Contents:
+        """Everything. The one call that blocks: before anything is served.
+
+        Raises:
+            StartUpRefused: the store cannot be used, with what to do about it.
+        """
+
+    def close() -> "Deferred[None]":
+        """Let go of it; the Deferred fires when nothing of it runs any more."""
+
+    def read(since: int | None, known: Collection[str]) -> "Deferred[Contents | None]":
+        """What has come since a version, or None for nothing; without a version, everything.
+
+        The private halves of ``known`` kids are left out.
+        """
+
+    def swap(
+        version: int, before: Ring, after: Ring, added: KeyPair | None
+    ) -> "Deferred[int | None]":
+        """Change the ring, if it is of this version still; the new version, or None.
+
+        ``added`` is the key that ``after`` has and ``before`` has not, if there is one. The private
+        half of a key that is neither pending nor active in ``after`` is destroyed.
+        """
+
+    def insert(key: Key) -> "Deferred[int]":
+        """Keep the public half of a key that has signed its one token; the new version."""
+
+    def withdraw(kids: Collection[str]) -> "Deferred[None]":
+        """Take back keys that signed one token each."""
+
+    def expire(now: float) -> "Deferred[None]":
+        """Forget keys that signed one token each, and have expired."""
+
+    def count(usage: Mapping[str, Usage]) -> "Deferred[Mapping[str, Usage]]":
+        """Add to what keys of the ring have signed, and answer it for all of them."""
+
+    def watch(changed: Callable[[], None]) -> None:
+        """Have this called, on the reactor's thread, when others may have changed something."""
+
+
 class IKeyPolicy(Interface):
     """Which key signs, and how long it is published (``per-token`` or ``rotating``)."""
 
@@ -36,35 +119,56 @@ class IKeyPolicy(Interface):
 
     cache_control = Attribute("The Cache-Control of every document with keys, as bytes.")
 
-    not_ready = Attribute("Why no token could be signed now, or None.")
+    not_ready = Attribute("Why no token could be signed now, or should not be; or None.")
 
     keys = Attribute("The KeyStore of the keys that are published at this moment.")
+
+    reads_through = Attribute("Whether ``keys`` may lack a key that a token is out for already.")
+
+    def open() -> None:
+        """Read the store, blocking; before anything is served, and after a daemon has forked.
+
+        Raises:
+            StartUpRefused: the store cannot be used, with what to do about it.
+        """
 
     def start() -> None:
         """Begin to work; timers may be set from now on."""
 
-    def stop() -> None:
-        """Leave nothing in the reactor, and let go of every private half."""
+    def stop() -> "Deferred[None]":
+        """Leave nothing in the reactor, and let go of every private half and of the store."""
+
+    async def refresh() -> None:
+        """Have ``keys`` hold all that was published before this call, if the store is there."""
 
     async def sign(alg: str, seal: Seal) -> Token:
         """A token sealed with the right key, which is published before the token is answered.
 
         Raises:
-            TooManyKeys, TooManyWaiting, Stopping: no token now; try again later.
+            TooManyKeys, TooManyWaiting, StoreAway, Stopping: no token now; try again later.
         """
 
     async def rotate(alg: str) -> Mapping[str, object]:
-        """Replace the key of this algorithm as soon as that is safe; ``kid`` and ``at``, when."""
+        """Replace the key of this algorithm as soon as that is safe; ``kid`` and ``at``, when.
 
-    def revoke(kid: str) -> None:
+        Raises:
+            StoreAway: nothing was changed, or nothing is known of it.
+        """
+
+    async def revoke(kid: str) -> None:
         """Withdraw a live key at once; nothing of it is published or signs from now on.
 
         Raises:
             UnknownKey: no live key has this kid.
+            StoreAway: nothing was changed, or nothing is known of it.
         """
 
-    def reset() -> int:
-        """Forget every key at once, and answer how many there were."""
+    async def reset() -> int:
+        """Forget every key at once, and answer how many there were.
 
-    def describe() -> Mapping[str, object]:
+        Raises:
+            StoreAway: nothing was changed, or nothing is known of it.
+        """
+
+    async def describe() -> Mapping[str, object]:
         """Which keys there are, in which state, since and until when, and who still needs them."""

@@ -6,6 +6,7 @@ Which key signs, and how long it is published, is the key policy's to say.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jwksd import tokens
@@ -80,14 +81,33 @@ class Issuer:
         reason: str | None = self._policy.not_ready
         return self._self_check.failure if reason is None else reason
 
+    @property
+    def reads_through(self) -> bool:
+        """Whether another node may have published a key that is not known here yet."""
+        shared: bool = self._policy.reads_through
+        return shared
+
+    def open(self) -> None:
+        """Read the store, blocking; before anything is served, not before a daemon has forked.
+
+        Raises:
+            StartUpRefused: the store cannot be used, with what to do about it.
+        """
+        self._policy.open()
+
     def start(self) -> None:
-        """Begin to work; not before a daemon has forked."""
+        """Begin to work; timers may be set from now on."""
         self._policy.start()
 
-    def stop(self) -> None:
-        """Leave nothing in the reactor, and let go of every private half."""
-        self._policy.stop()
+    def stop(self) -> "Deferred[None]":
+        """Leave nothing in the reactor, and let go of every private half and of the store."""
         self._self_check.stop()
+        stopped: Deferred[None] = self._policy.stop()
+        return stopped
+
+    async def refresh(self) -> None:
+        """Know every key that was published anywhere before this call, if the store is there."""
+        await self._policy.refresh()
 
     async def mint(self, request: MintRequest) -> Token:
         """Sign one token; its key is published before the token is answered.
@@ -99,6 +119,7 @@ class Issuer:
             InvalidParameter: the request asks for what it may not.
             TooManyKeys: so many keys are live, or promised to requests that wait, as are allowed.
             TooManyWaiting: the queue for a key is full.
+            StoreAway: the key could not be kept.
             Stopping: the server is shutting down.
         """
         request.check(self.algorithms, self._max_lifetime, self._now())
@@ -148,27 +169,32 @@ class Issuer:
         answer: Mapping[str, object] = await self._policy.rotate(alg or self.algorithms[0])
         return answer
 
-    def revoke(self, kid: str) -> None:
+    async def revoke(self, kid: str) -> None:
         """Withdraw a key at once.
 
         Raises:
             UnknownKey: no live key has this kid.
+            StoreAway: nothing was changed, or nothing is known of it.
         """
-        self._policy.revoke(kid)
+        await self._policy.revoke(kid)
 
-    def reset_keys(self) -> int:
-        """Forget every key at once, and answer how many there were."""
-        count: int = self._policy.reset()
+    async def reset_keys(self) -> int:
+        """Forget every key at once, and answer how many there were.
+
+        Raises:
+            StoreAway: nothing was changed, or nothing is known of it.
+        """
+        count: int = await self._policy.reset()
         return count
 
-    def describe_keys(self) -> Mapping[str, object]:
+    async def describe_keys(self) -> Mapping[str, object]:
         """Which keys there are, in which state, since and until when, and who still needs them.
 
         Times are NumericDates, or None where there is none. Of each key: ``kid``, ``alg``,
         ``state``, ``since`` its state began, ``until`` the next one does, how many tokens it has
         ``signed``, the ``last_exp`` among them, and from when on it is ``safe_to_drop_at``.
         """
-        described: Mapping[str, object] = self._policy.describe()
+        described: Mapping[str, object] = await self._policy.describe()
         return described
 
     def _keys(self) -> KeyStore:

@@ -7,7 +7,7 @@ Laws of this module:
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -62,6 +62,10 @@ class KeyPair:
         self._private: JWK | None = private
         self._signer = JWA.signing_alg(algorithm.name)
 
+    def published(self, created: int, expires: int | None = None) -> "Key":
+        """The public half, as it is published from ``created`` on."""
+        return Key(self.public, self.document, created, expires)
+
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
         return f"<KeyPair {self.alg} {self.kid} {state}>"
@@ -94,6 +98,15 @@ class KeyPair:
         certificate: bytes = builder.sign(key, digest).public_bytes(Encoding.DER)
         return certificate
 
+    def private_text_in_the_clear(self) -> bytes:
+        """The private JWK as JSON, for an envelope and nothing else.
+
+        Raises:
+            PrivateHalfDestroyed: after ``destroy``.
+        """
+        text: str = self._held().export_private()
+        return text.encode("ascii")
+
     def _held(self) -> JWK:
         if self._private is None:
             raise PrivateHalfDestroyed(f"key {self.kid} cannot sign: its private half is gone")
@@ -121,3 +134,7 @@ class Key:
     def kid(self) -> str:
         kid: str = self.public["kid"]
         return kid
+
+    def ending(self, expires: int | None) -> "Key":
+        """The same key, with another end."""
+        return self if expires == self.expires else replace(self, expires=expires)

@@ -24,6 +24,10 @@ _LONGEST_STALE = 86_400
 """Seconds of stale-if-error at the most, where the options do not say: a day's outage."""
 
 
+JUMP = 1.0
+"""Seconds that the wall clock may drift from the time that passes before that is called a jump."""
+
+
 class State(StrEnum):
     """Where a key is in its life (NIST SP 800-57 §7: pre-activation, active, deactivated)."""
 
@@ -37,6 +41,7 @@ class Schedule:
     """The numbers of a rotation, in seconds.
 
     ``clock_skew`` bounds what a verifier's clock is off and the leeway that it grants, together.
+    ``outage`` is for how long a node may sign on without hearing of a store that others change.
     """
 
     rotation_interval: int
@@ -47,6 +52,7 @@ class Schedule:
     clock_skew: int
     max_lifetime: int
     retention: int
+    outage: int = 0
 
     @property
     def cache_lifetime(self) -> int:
@@ -68,11 +74,13 @@ class Schedule:
                 f" ({self.stale_while_revalidate} s) + --stale-if-error ({self.stale_if_error} s)"
                 f" + --clock-skew ({skew} s); else a key would sign before caches can know it"
             )
-        if self.retention < self.max_lifetime + skew:
+        needed = self.max_lifetime + skew + self.outage
+        if self.retention < needed:
+            outage = f" + --outage ({self.outage} s)" if self.outage else ""
             raise ValueError(
-                f"--retention ({self.retention} s) must be at least {self.max_lifetime + skew} s:"
-                f" --max-lifetime ({self.max_lifetime} s) + --clock-skew ({skew} s); else a token"
-                " would outlive its key"
+                f"--retention ({self.retention} s) must be at least {needed} s:"
+                f" --max-lifetime ({self.max_lifetime} s) + --clock-skew ({skew} s){outage};"
+                " else a token would outlive its key"
             )
         if self.rotation_interval < self.propagation:
             raise ValueError(
@@ -101,6 +109,7 @@ def make_schedule(
     stale_while_revalidate: int | None = None,
     stale_if_error: int | None = None,
     retention: int | None = None,
+    outage: int = 0,
 ) -> Schedule:
     """The schedule of these numbers; what is None follows from the others.
 
@@ -120,7 +129,8 @@ def make_schedule(
         stale_if_error=stale_if_error,
         clock_skew=clock_skew,
         max_lifetime=max_lifetime,
-        retention=max_lifetime + clock_skew if retention is None else retention,
+        retention=max_lifetime + clock_skew + outage if retention is None else retention,
+        outage=outage,
     )
     schedule.check()
     return schedule
@@ -149,16 +159,24 @@ class Ring:
     """Every key that is published under the rotating policy, in the order of publication.
 
     ``hurried`` are the algorithms whose key is to be replaced as soon as that is safe. Until
-    ``alert_until`` documents are not to be cached for long, because a key was revoked.
+    ``alert_until`` documents are not to be cached for long, because a key was revoked. The wall
+    clock, by which all times are, was last seen ``ahead`` seconds before the time that has passed
+    since the start ``boot`` of the machine; where machines share the ring, neither is known.
     """
 
     keys: tuple[ManagedKey, ...] = ()
     hurried: frozenset[str] = frozenset()
     alert_until: int = 0
+    boot: str | None = None
+    ahead: float = 0.0
 
     def get(self, kid: str) -> ManagedKey | None:
         """The key with this kid, or None."""
         return next((key for key in self.keys if key.kid == kid), None)
+
+    def created(self, kid: str) -> int:
+        """When a key of the ring was made: its place in the documents."""
+        return next(key.created for key in self.keys if key.kid == kid)
 
     def active(self, alg: str) -> ManagedKey | None:
         """The key that signs, or None."""
@@ -245,9 +263,13 @@ def next_change(ring: Ring, schedule: Schedule) -> int | None:
 
 def publish(ring: Ring, kid: str, alg: str, now: float) -> Ring:
     """With a new pending key. Its first second is one in which it was there from the beginning."""
+    return replace(ring, keys=(*ring.keys, pending_key(kid, alg, now)))
+
+
+def pending_key(kid: str, alg: str, now: float) -> ManagedKey:
+    """A key that is published from now on."""
     second = ceil(now)
-    key = ManagedKey(kid, alg, State.PENDING, second, second, second)
-    return replace(ring, keys=(*ring.keys, key))
+    return ManagedKey(kid, alg, State.PENDING, second, second, second)
 
 
 def apply(
@@ -295,6 +317,26 @@ def revoke(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
     """Without this key, and on alert: until its news can have reached every cache."""
     ring = _without(ring, kid)
     return replace(ring, alert_until=ceil(now) + schedule.propagation)
+
+
+def follow_clock(ring: Ring, boot: str | None, ahead: float) -> Ring:
+    """After a look at the clocks: where the wall clock was set, with what counts on passing time
+    moved along.
+
+    Args:
+        boot: which start of the machine the steady clock counts from; None for no steady clock.
+        ahead: how far the wall clock is ahead of the steady one, in seconds.
+    """
+    if boot is None:
+        return ring
+    if ring.boot != boot:
+        return replace(ring, boot=boot, ahead=ahead)
+    drift = ahead - ring.ahead
+    if -JUMP < drift < JUMP:
+        return ring
+    # Rounded up: what waits rather waits too long, and what is left is seen as drift next time.
+    jump = ceil(drift)
+    return replace(after_jump(ring, jump), ahead=ring.ahead + jump)
 
 
 def after_jump(ring: Ring, seconds: int) -> Ring:

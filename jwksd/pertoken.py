@@ -2,6 +2,7 @@
 
 The token's ``exp`` and the key's expiry are the same second. A timer at the next expiry frees the
 key; every read forgets expired keys first, so that documents are right even when the timer is late.
+The store keeps public halves only, and has acknowledged a key before its token is answered.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,13 +10,16 @@ from contextlib import contextmanager
 from functools import partial
 from math import ceil
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jwksd.documents import Document
-from jwksd.errors import TooManyKeys, UnknownKey
-from jwksd.interfaces import IKeyPolicy, IKeySource, Seal
-from jwksd.keys import Key, KeyPair
+from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
+from jwksd.follower import Follower
+from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.keys import Key
 from jwksd.keystore import KeyStore
 from jwksd.lifecycle import State
 from jwksd.selfcheck import Check, no_check
@@ -33,7 +37,9 @@ class PerToken:
 
     Args:
         clock: the wall clock, and the timer that frees expired keys.
+        reactor: real time, for following a store that others change.
         source: where fresh keys come from.
+        store: where they are kept.
         lifetime: of a key that ``rotate`` publishes, in seconds.
         max_keys: how many keys may be live at once.
         check: told of every token whose key was published.
@@ -41,49 +47,76 @@ class PerToken:
 
     name = "per-token"
     cache_control = b"no-cache"
-    not_ready: str | None = None
 
     def __init__(
         self,
         *,
         clock: IReactorTime,
+        reactor: IReactorTime,
         source: IKeySource,
+        store: IStore,
         lifetime: int,
         max_keys: int,
         check: Check = no_check,
     ) -> None:
         self._clock = clock
         self._source = source
-        self._store = KeyStore()
+        self._store = store
+        self._follower = Follower(store, reactor, self._apply, known=tuple)
         self._lifetime = lifetime
         self._max_keys = max_keys
         self._check = check
+        self._keys = KeyStore()
         self._promised = 0
         self._timer: IDelayedCall | None = None
 
     @property
     def keys(self) -> KeyStore:
-        """The store without expired keys."""
-        self._store.expire(self._clock.seconds())
-        return self._store
+        """Those that have not expired."""
+        self._keys.expire(self._clock.seconds())
+        return self._keys
+
+    @property
+    def reads_through(self) -> bool:
+        """Another node may have answered a token a moment ago."""
+        shared: bool = self._store.shared
+        return shared
+
+    @property
+    def not_ready(self) -> str | None:
+        """Whether the store is away: then no key can be kept, and so no token answered."""
+        return self._follower.away
+
+    def open(self) -> None:
+        contents = self._follower.open()
+        if any(key.state is not State.RETIRED for key in contents.ring.keys):
+            raise StartUpRefused(
+                "--store holds the keys of a rotation that is not over: start with --policy"
+                " rotating, or with another store"
+            )
+        self._apply(contents)
 
     def start(self) -> None:
-        """Nothing is to be done ahead of the first token."""
+        self._follower.start()
 
-    def stop(self) -> None:
-        """Stop the timer, so that nothing of it is left in the reactor."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def stop(self) -> "Deferred[None]":
+        self._follower.stop()
+        self._stop_timer()
+        closed: Deferred[None] = self._store.close()
+        return closed
+
+    async def refresh(self) -> None:
+        await self._follower.refresh()
 
     async def sign(self, alg: str, seal: Seal) -> Token:
         with self._promise():
             pair = await self._source.take(alg)
             try:
                 token = seal(pair)
-                self._publish(pair, token.exp)
+                key = pair.published(int(self._clock.seconds()), token.exp)
             finally:
                 pair.destroy()
+            await self._publish(key)
         self._check(lambda: [token.token], partial(self._document, token.kid))
         return token
 
@@ -93,19 +126,26 @@ class PerToken:
             pair = await self._source.take(alg)
             pair.destroy()
             now = int(self._clock.seconds())
-            self._publish(pair, now + self._lifetime)
+            await self._publish(pair.published(now, now + self._lifetime))
         return {"kid": pair.kid, "at": now}
 
-    def revoke(self, kid: str) -> None:
-        if not self.keys.remove(kid):
+    async def revoke(self, kid: str) -> None:
+        if self.keys.get(kid) is None:
+            await self.refresh()
+        if self.keys.get(kid) is None:
             raise no_such_key(kid)
+        await self._follower.kept(self._store.withdraw([kid]))
+        self._keys.remove(kid)
 
-    def reset(self) -> int:
-        count = self._store.clear()
-        self.stop()
-        return count
+    async def reset(self) -> int:
+        await self.refresh()
+        kids = [key.kid for key in self.keys]
+        await self._follower.kept(self._store.withdraw(kids))
+        self._stop_timer()
+        return self._keys.clear()
 
-    def describe(self) -> Mapping[str, object]:
+    async def describe(self) -> Mapping[str, object]:
+        await self.refresh()
         keys = self.keys
         ordered = sorted(keys, key=lambda key: (key.created, key.kid))
         return {
@@ -118,27 +158,29 @@ class PerToken:
         key = self.keys.get(kid)
         return None if key is None else key.document
 
-    def _publish(self, pair: KeyPair, expires: int) -> None:
-        created = int(self._clock.seconds())
-        self._store.add(Key(pair.public, pair.document, created, expires))
-        self._set_timer()
+    async def _publish(self, key: Key) -> None:
+        """Kept first, shown then, answered last."""
+        if self._follower.away is not None:
+            raise StoreAway(self._follower.away)
+        await self._follower.kept(self._store.insert(key))
+        self._add(key)
 
-    def _set_timer(self) -> None:
-        """Wake at the next expiry. A key that lives shorter than the others moves it forward."""
-        next_expiry = self._store.next_expiry
-        if next_expiry is None:
-            return
-        if self._timer is not None:
-            if self._timer.getTime() <= next_expiry:
-                return
-            self._timer.cancel()
-        delay = max(0.0, next_expiry - self._clock.seconds())
-        self._timer = self._clock.callLater(delay, self._expire)
+    def _add(self, key: Key) -> None:
+        if self._keys.get(key.kid) is None:
+            self._keys.add(key)
+            self._set_timer()
 
-    def _expire(self) -> None:
-        self._timer = None
-        self._store.expire(self._clock.seconds())
-        self._set_timer()
+    def _apply(self, contents: Contents) -> None:
+        """What another has changed. Keys that a rotation left behind end when the ring says."""
+        ends = {key.kid: key.until for key in contents.ring.keys}
+        keys = {key.kid: key.ending(ends.get(key.kid, key.expires)) for key in contents.keys}
+        gone = contents.gone
+        if gone is None:
+            gone = [key.kid for key in self._keys if key.kid not in keys]
+        for kid in gone:
+            self._keys.remove(kid)
+        for key in keys.values():
+            self._add(key)
 
     @contextmanager
     def _promise(self) -> Iterator[None]:
@@ -165,6 +207,35 @@ class PerToken:
             f" the next one expires in {wait} s",
             retry_after=wait,
         )
+
+    def _set_timer(self) -> None:
+        """Wake at the next expiry. A key that lives shorter than the others moves it forward."""
+        next_expiry = self._keys.next_expiry
+        if next_expiry is None:
+            return
+        if self._timer is not None:
+            if self._timer.getTime() <= next_expiry:
+                return
+            self._timer.cancel()
+        delay = max(0.0, next_expiry - self._clock.seconds())
+        self._timer = self._clock.callLater(delay, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        self._keys.expire(now)
+        self._store.expire(now).addErrback(self._not_expired)
+        self._set_timer()
+
+    def _not_expired(self, failure: Failure) -> None:
+        """They are forgotten with the next ones."""
+        if isinstance(failure.value, StoreAway):
+            self._follower.lost(failure.value)
 
 
 def _status(key: Key) -> dict[str, object]:

@@ -1,28 +1,32 @@
 """Rotation: one active key per algorithm signs, the next is published long before it does.
 
-``lifecycle`` decides; this carries it out. The laws:
+``lifecycle`` decides, the store keeps, this carries it out. The laws:
 1. The plan is looked at before every signature and at a timer, so that a late timer signs nothing
    that it must not, and a process that slept catches up before it signs.
-2. Propagation counts time that really passed. When the wall clock is set, what counts on passing
+2. The ring changes in the store first, by compare-and-swap: of many nodes one makes a change, and
+   the others see it. Slow work, such as making a key, is done before, and planned again inside.
+3. Propagation counts time that really passed. When the wall clock is set, what counts on passing
    time is moved along, and the log says so.
-3. A private half is destroyed in the step that retires its key.
-4. Keys are made by the source, off the reactor thread; until one is there, all else goes on.
+4. A private half is destroyed in the step that retires its key.
+5. A node that is out of touch with the store signs no token that another node's rotation, of which
+   it has not heard, could let outlive its key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from math import ceil
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jwksd import lifecycle
-from jwksd.errors import JwksdError, Stopping, TooManyWaiting
-from jwksd.interfaces import IKeyPolicy, IKeySource, Seal
+from jwksd.errors import JwksdError, Stopping, StoreAway, TooManyWaiting
+from jwksd.follower import Follower
+from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal, Usage
 from jwksd.keys import Key, KeyPair
 from jwksd.keystore import KeyStore
 from jwksd.lifecycle import ManagedKey, Publish, Ring, Schedule, State
@@ -36,31 +40,7 @@ HEARTBEAT = 60
 RETRY = 10
 """Seconds until another try when no key could be made."""
 
-_JUMP = 1.0
-"""Seconds that the wall clock may drift from the time that passes before that is called a jump."""
-
-
-class _Usage:
-    """What a key has signed: how many tokens, and the last ``exp`` among them (0: none)."""
-
-    __slots__ = ("last_exp", "signed")
-
-    def __init__(self) -> None:
-        self.signed = 0
-        self.last_exp = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A rotation as it was: what another process needs to go on with it.
-
-    ``pairs`` are of the keys that have a private half; ``last_exp`` is by kid.
-    """
-
-    ring: Ring
-    keys: tuple[Key, ...]
-    pairs: tuple[KeyPair, ...]
-    last_exp: Mapping[str, int]
+Change = Callable[[Ring], Ring]
 
 
 @implementer(IKeyPolicy)
@@ -69,8 +49,11 @@ class Rotation:
 
     Args:
         clock: the wall clock, and the timer of the plan.
-        steady: seconds that have really passed, from any origin; nobody sets it.
+        reactor: real time, for following a store that others change.
+        steady: seconds that have really passed since ``boot``; nobody sets it.
+        boot: which start of the machine ``steady`` counts from.
         source: where fresh keys come from.
+        store: where keys are kept.
         algorithms: the names of those that there is to be a key for.
         schedule: when keys are replaced.
         max_waiting: requests that may wait for the first key of an algorithm.
@@ -78,6 +61,7 @@ class Rotation:
     """
 
     name = "rotating"
+    reads_through = False
 
     _log = Logger()
 
@@ -85,8 +69,11 @@ class Rotation:
         self,
         *,
         clock: IReactorTime,
+        reactor: IReactorTime,
         steady: Callable[[], float],
+        boot: str,
         source: IKeySource,
+        store: IStore,
         algorithms: Sequence[str],
         schedule: Schedule,
         max_waiting: int,
@@ -94,20 +81,26 @@ class Rotation:
     ) -> None:
         self._clock = clock
         self._steady = steady
+        self._boot = boot if store.one_machine else None
         self._source = source
+        self._store = store
+        self._follower = Follower(store, reactor, self._apply, known=lambda: frozenset(self._pairs))
         self._algorithms = tuple(algorithms)
         self._schedule = schedule
         self._max_waiting = max_waiting
         self._check = check
         self._ring = Ring()
-        self._store = KeyStore()
+        self._keys = KeyStore()
         self._pairs: dict[str, KeyPair] = {}
         self._signers: dict[str, KeyPair] = {}
-        self._usage: dict[str, _Usage] = {}
+        self._counted: Mapping[str, Usage] = {}
+        self._uncounted: dict[str, _Tally] = {}
         self._making: set[str] = set()
         self._retry_at: dict[str, float] = {}
         self._waiting: dict[str, dict[Deferred[None], None]] = {alg: {} for alg in algorithms}
-        self._offset = clock.seconds() - steady()
+        self._lock = DeferredLock()
+        self._looking = False
+        self._look_again = False
         self._due: float = 0
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -124,7 +117,8 @@ class Rotation:
     def keys(self) -> KeyStore:
         """The keys that are published now, whatever their state."""
         self._look()
-        return self._store
+        self._keys.expire(self._clock.seconds())
+        return self._keys
 
     @property
     def cache_control(self) -> bytes:
@@ -134,38 +128,28 @@ class Rotation:
 
     @property
     def not_ready(self) -> str | None:
-        """Why no token could be signed now, or None."""
+        """Why no token could be signed now, or should not be; or None."""
         missing = [alg for alg in self._algorithms if alg not in self._signers]
-        return f"there is no {', '.join(missing)} key yet" if missing else None
+        if missing:
+            return f"there is no {', '.join(missing)} key yet"
+        return self._follower.away
 
-    def save(self) -> Saved:
-        """All that ``resume`` needs. It holds private halves: never log it, never serve it."""
-        last_exp = {kid: usage.last_exp for kid, usage in self._usage.items()}
-        return Saved(self._ring, tuple(self._store), tuple(self._pairs.values()), last_exp)
-
-    def resume(self, saved: Saved) -> None:
-        """Go on where another rotation was, before this one has started."""
-        for key in saved.keys:
-            usage = _Usage()
-            usage.last_exp = saved.last_exp.get(key.kid, 0)
-            self._add(key, usage)
-        self._pairs |= {pair.kid: pair for pair in saved.pairs}
-        self._install(saved.ring)
+    def open(self) -> None:
+        self._apply(self._follower.open())
 
     def start(self) -> None:
-        """Make what is missing, and look at the plan from now on."""
-        self._stopped = False
+        self._follower.start()
         self._catch_up()
 
-    def stop(self) -> None:
-        """Leave nothing in the reactor; destroy every private half, and refuse whoever waits."""
+    def stop(self) -> "Deferred[None]":
         self._stopped = True
         self._cancel_timer()
-        for pair in self._pairs.values():
-            pair.destroy()
-        self._pairs.clear()
-        self._signers.clear()
+        self._follower.stop()
         self._refuse_waiting(self._algorithms, self._stopping())
+        return Deferred.fromCoroutine(self._let_go())
+
+    async def refresh(self) -> None:
+        await self._follower.refresh()
 
     async def sign(self, alg: str, seal: Seal) -> Token:
         self._look()
@@ -173,41 +157,51 @@ class Rotation:
             await self._first_key(alg)
         token = seal(pair)
         self._refuse_to_outlive(pair, token)
-        usage = self._usage[pair.kid]
-        usage.signed += 1
-        usage.last_exp = max(usage.last_exp, token.exp)
+        self._uncounted[pair.kid].add(token.exp)
         return token
 
     async def rotate(self, alg: str) -> Mapping[str, object]:
-        self._look()
-        self._ring = lifecycle.hurry(self._ring, alg)
+        await self._change(partial(lifecycle.hurry, alg=alg))
         pending = self._ring.pending(alg)
-        if pending is None:  # it is being made
-            at = ceil(self._clock.seconds()) + self._schedule.propagation
-            kid = None
-        else:
+        now = int(self._clock.seconds())
+        if alg in self._ring.hurried and pending is not None:
             at = int(lifecycle.takeover(self._ring, pending, self._schedule))
-            kid = pending.kid
+            answer = {"kid": pending.kid, "at": at}
+        elif alg in self._ring.hurried:  # the next one is being made
+            answer = {"kid": None, "at": now + 1 + self._schedule.propagation}
+        else:
+            active = self._ring.active(alg)
+            answer = {"kid": active and active.kid, "at": now}
         self._catch_up()
-        return {"kid": kid, "at": max(at, int(self._clock.seconds()))}
+        return answer
 
-    def revoke(self, kid: str) -> None:
-        self._look()
+    async def revoke(self, kid: str) -> None:
         if self._ring.get(kid) is None:
-            raise no_such_key(kid)
+            await self.refresh()
+        if self._ring.get(kid) is None:
+            await self._revoke_single(kid)
+            return
         self._log.warn("key {kid} is revoked", kid=kid)
         now = self._clock.seconds()
-        self._install(self._settled(lifecycle.revoke(self._ring, kid, now, self._schedule)))
+        await self._change(partial(lifecycle.revoke, kid=kid, now=now, schedule=self._schedule))
         self._catch_up()
 
-    def reset(self) -> int:
-        count = len(self._store)
-        self._install(Ring())
+    async def reset(self) -> int:
+        await self.refresh()
+        count = len(self._keys)
+        singles = [key.kid for key in self._keys if self._ring.get(key.kid) is None]
+        if singles:
+            await self._follower.kept(self._store.withdraw(singles))
+            for kid in singles:
+                self._keys.remove(kid)
+        await self._change(lambda ring: Ring())
         self._catch_up()
         return count
 
-    def describe(self) -> Mapping[str, object]:
+    async def describe(self) -> Mapping[str, object]:
         self._look()
+        with suppress(StoreAway):  # then this node's own count is what there is
+            await self._count()
         return {
             "policy": self.name,
             "next_change": lifecycle.next_change(self._ring, self._schedule),
@@ -215,7 +209,7 @@ class Rotation:
         }
 
     def _status(self, key: ManagedKey) -> dict[str, object]:
-        usage, until, drop = self._usage[key.kid], key.until, None
+        usage, until, drop = self._usage(key.kid), key.until, None
         successor = self._ring.pending(key.alg)
         if key.state is not State.RETIRED and successor is not None:
             until = int(lifecycle.takeover(self._ring, successor, self._schedule))
@@ -232,11 +226,32 @@ class Rotation:
             "safe_to_drop_at": drop,
         }
 
+    def _usage(self, kid: str) -> Usage:
+        return self._counted.get(kid, Usage()) + self._uncounted[kid].usage()
+
+    async def _count(self) -> None:
+        """Tell the store what was signed since last time, and learn what other nodes have."""
+        tallies = {kid: tally for kid, tally in self._uncounted.items() if tally.signed}
+        taken = {kid: tally.take() for kid, tally in tallies.items()}
+        try:
+            self._counted = await self._follower.kept(self._store.count(taken))
+        except StoreAway:
+            for kid, usage in taken.items():
+                tallies[kid].signed += usage.signed
+            raise
+
     def _refuse_to_outlive(self, pair: KeyPair, token: Token) -> None:
         """The last line of defence: requests that ask for too long a life are refused before."""
         latest = self._clock.seconds() + self._schedule.retention - self._schedule.clock_skew
         if token.exp > latest:
             raise JwksdError(f"a token that outlives its key {pair.kid} is not signed")
+        unheard = self._follower.out_of_touch
+        if token.exp > latest - unheard:
+            raise StoreAway(
+                f"the store has been away for {ceil(unheard)} s, in which another node may have"
+                f" replaced key {pair.kid}; tokens of at most"
+                f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed"
+            )
 
     async def _first_key(self, alg: str) -> None:
         """Wait until there may be an active key of this algorithm."""
@@ -258,34 +273,86 @@ class Rotation:
     def _look(self) -> None:
         """Do what is due. Cheap when nothing is: this runs before every signature."""
         now = self._clock.seconds()
-        drift = now - self._steady() - self._offset
-        if now >= self._due or drift >= _JUMP or drift <= -_JUMP:
+        drift = now - self._steady() - self._ring.ahead
+        if now >= self._due or (self._boot is not None and abs(drift) >= lifecycle.JUMP):
             self._catch_up()
 
     def _catch_up(self) -> None:
-        if self._stopped:
-            return
-        self._follow_clock()
-        self._install(self._settled(self._ring))
-        while missing := self._missing():
-            self._make(missing[0])
-        self._set_timer()
+        """Begin to do what is due. With a store in memory it is done when this returns."""
+        if self._looking:
+            self._look_again = True
+        elif not self._stopped:
+            self._looking = True
+            Deferred.fromCoroutine(self._carry_out()).addErrback(self._failed)
+
+    async def _carry_out(self) -> None:
+        try:
+            self._look_again = True
+            while self._look_again and not self._stopped:
+                self._look_again = False
+                await self._change(lambda ring: ring)
+                while missing := self._missing():
+                    self._make(missing[0])
+        finally:
+            self._looking = False
+            self._set_timer()
+
+    def _failed(self, failure: Failure) -> None:
+        """Whatever happens, another tick follows: a rotation never stops silently."""
+        if not isinstance(failure.value, StoreAway):
+            self._log.failure("the rotation failed, and goes on in {retry} s", failure, retry=RETRY)
+            self._set_timer(RETRY)
+
+    async def _change(self, change: Change, added: KeyPair | None = None) -> None:
+        """Change the ring, here and in the store, to what ``change`` and the plan make of it.
+
+        Where another node was faster, both are asked again about what it has made.
+
+        Raises:
+            StoreAway: nothing was changed, or nothing is known of it.
+        """
+        await self._lock.acquire()
+        try:
+            while not await self._try(change, added):
+                await self._follower.refresh()
+                if self._follower.away is not None:
+                    raise StoreAway(self._follower.away)
+        finally:
+            self._lock.release()
+
+    async def _try(self, change: Change, added: KeyPair | None) -> bool:
+        """Whether this node was the one that made the change, or there was none to make."""
+        before, version = self._ring, self._follower.version
+        after = self._settled(change(self._followed(before)))
+        if after == before or self._stopped:
+            return True
+        pair = added if added is not None and after.get(added.kid) is not None else None
+        made = await self._follower.kept(self._store.swap(version, before, after, pair))
+        if made is None:
+            return False
+        if made > self._follower.version:
+            self._follower.version = made
+            if pair is not None:
+                self._hold(pair.published(after.created(pair.kid)), pair)
+            self._install(after)
+        return True
+
+    def _followed(self, ring: Ring) -> Ring:
+        """Where the wall clock was set, with what counts on passing time moved along."""
+        ahead = self._clock.seconds() - self._steady()
+        after = lifecycle.follow_clock(ring, self._boot, ahead)
+        jump = round(after.ahead - ring.ahead)
+        if ring.boot == after.boot and jump:
+            tell = self._log.info if abs(jump) <= self._schedule.clock_skew else self._log.warn
+            tell(
+                "the clock was set by {jump:+} s; propagation counts on as if it was not", jump=jump
+            )
+        return after
 
     def _settled(self, ring: Ring) -> Ring:
         now = self._clock.seconds()
-        last_exp = {kid: usage.last_exp for kid, usage in self._usage.items()}
+        last_exp = {kid: self._usage(kid).last_exp for kid in self._uncounted}
         return lifecycle.settle(ring, self._algorithms, now, self._schedule, last_exp)
-
-    def _follow_clock(self) -> None:
-        """Where the wall clock was set, move along what counts on time that really passes."""
-        drift = self._clock.seconds() - self._steady() - self._offset
-        if -_JUMP < drift < _JUMP:
-            return
-        jump = ceil(drift)
-        self._offset += jump
-        self._ring = lifecycle.after_jump(self._ring, jump)
-        tell = self._log.info if abs(jump) <= self._schedule.clock_skew else self._log.warn
-        tell("the clock was set by {jump:+} s; propagation counts on as if it was not", jump=jump)
 
     def _missing(self) -> list[str]:
         """Algorithms that a key is to be made for, and is not being made."""
@@ -293,64 +360,94 @@ class Rotation:
         steps = lifecycle.plan(self._ring, self._algorithms, now, self._schedule)
         wanted = [step.alg for step in steps if isinstance(step, Publish)]
         return [
-            alg for alg in wanted if alg not in self._making and self._retry_at.get(alg, now) <= now
+            alg
+            for alg in wanted
+            if not self._stopped and alg not in self._making and self._retry_at.get(alg, now) <= now
         ]
 
     def _make(self, alg: str) -> None:
         self._making.add(alg)
-        self._source.take(alg).addCallback(self._made).addErrback(self._not_made, alg)
+        made = self._source.take(alg).addCallback(self._made)
+        made.addErrback(self._not_made, alg).addBoth(self._no_longer_making, alg)
 
-    def _made(self, pair: KeyPair) -> None:
-        self._making.discard(pair.alg)
-        if self._stopped or self._ring.pending(pair.alg) is not None:
-            pair.destroy()
-            return
-        ring = lifecycle.publish(self._ring, pair.kid, pair.alg, self._clock.seconds())
-        self._add(Key(pair.public, pair.document, ring.keys[-1].created, None), _Usage())
-        self._pairs[pair.kid] = pair
-        self._install(ring)
-        self._catch_up()
+    def _made(self, pair: KeyPair) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._add(pair))
 
-    def _add(self, key: Key, usage: _Usage) -> None:
-        self._store.add(key)
-        self._usage[key.kid] = usage
+    async def _add(self, pair: KeyPair) -> None:
+        """Publish a new key, unless another node has published one meanwhile."""
+
+        def add(ring: Ring) -> Ring:
+            if ring.pending(pair.alg) is not None:
+                return ring
+            return lifecycle.publish(ring, pair.kid, pair.alg, self._clock.seconds())
+
+        try:
+            await self._change(add, pair)
+        finally:
+            if pair.kid not in self._pairs:
+                pair.destroy()
 
     def _not_made(self, failure: Failure, alg: str) -> None:
-        self._making.discard(alg)
         if self._stopped:
             return
         self._retry_at[alg] = self._clock.seconds() + RETRY
-        self._log.failure(
-            "no {alg} key could be had; another try in {retry} s", failure, alg=alg, retry=RETRY
-        )
         error = failure.value
-        self._refuse_waiting(
-            [alg],
-            error
-            if isinstance(error, JwksdError)
-            else JwksdError(f"no {alg} key could be made; the log says why"),
-        )
-        self._set_timer()
+        if not isinstance(error, StoreAway):
+            self._log.failure(
+                "no {alg} key could be had; another try in {retry} s", failure, alg=alg, retry=RETRY
+            )
+        if not isinstance(error, JwksdError):
+            error = JwksdError(f"no {alg} key could be made; the log says why")
+        self._refuse_waiting([alg], error)
+
+    def _no_longer_making(self, _: None, alg: str) -> None:
+        self._making.discard(alg)
+        self._catch_up()
+
+    def _apply(self, contents: Contents) -> None:
+        """What the store holds, and another may have changed."""
+        ends = {key.kid for key in contents.ring.keys}
+        for key in contents.keys:
+            if key.kid in ends:
+                self._hold(key.ending(None))
+            elif self._keys.get(key.kid) is None:
+                self._keys.add(key)
+        for pair in contents.pairs:
+            self._pairs[pair.kid] = pair
+        told = {key.kid for key in contents.keys} | ends
+        gone = contents.gone
+        if gone is None:
+            gone = [key.kid for key in self._keys if key.kid not in told]
+        for kid in gone:
+            if self._ring.get(kid) is None:  # those of the ring go with it
+                self._keys.remove(kid)
+        self._install(contents.ring)
+
+    def _hold(self, key: Key, pair: KeyPair | None = None) -> None:
+        if self._keys.get(key.kid) is None:
+            self._keys.add(key)
+        self._uncounted.setdefault(key.kid, _Tally())
+        if pair is not None:
+            self._pairs[key.kid] = pair
 
     def _install(self, ring: Ring) -> None:
         """Make what is published, and what can sign, as the ring has it."""
         before, self._ring = self._ring, ring
-        if ring == before:
-            return
         for key in before.keys:
             if ring.get(key.kid) is None:
-                self._store.remove(key.kid)
+                self._keys.remove(key.kid)
                 self._destroy(key.kid)
-                del self._usage[key.kid]
+                self._uncounted.pop(key.kid, None)
         for key in ring.keys:
             if key.state is State.RETIRED:
                 self._destroy(key.kid)
         self._tell(before)
-        self._signers = {
-            key.alg: self._pairs[key.kid] for key in ring.keys if key.state is State.ACTIVE
-        }
-        self._check(partial(probe, list(self._signers.values())), lambda: self.keys.key_set())
-        for alg in self._signers:
+        active = [key for key in ring.keys if key.state is State.ACTIVE]
+        self._signers = {key.alg: self._pairs[key.kid] for key in active if key.kid in self._pairs}
+        if ring.keys != before.keys:
+            pairs = list(self._signers.values())
+            self._check(partial(probe, pairs), lambda: self.keys.key_set())
+        for alg in self._signers.keys() & self._waiting.keys():
             waiting, self._waiting[alg] = self._waiting[alg], {}
             for waiter in waiting:
                 waiter.callback(None)
@@ -370,14 +467,23 @@ class Rotation:
         for key in self._ring.keys:
             if states.get(key.kid) is key.state:
                 continue
-            self._log.info("key {kid} ({alg}) is {state}", **_told(key))
+            told = {"kid": key.kid, "alg": key.alg, "state": key.state.value}
+            self._log.info("key {kid} ({alg}) is {state}", **told)
             known = key.published + self._schedule.propagation
             if key.state is State.ACTIVE and now < min(known, self._ring.alert_until):
+                early = ceil(known - now)
                 self._log.warn(
                     "key {kid} ({alg}) signs {early} s before every cache can know it",
-                    **_told(key),
-                    early=ceil(known - now),
+                    **told,
+                    early=early,
                 )
+
+    async def _revoke_single(self, kid: str) -> None:
+        """One that signed a single token, before the server was started with this policy."""
+        if self._keys.get(kid) is None:
+            raise no_such_key(kid)
+        await self._follower.kept(self._store.withdraw([kid]))
+        self._keys.remove(kid)
 
     def _refuse_waiting(self, algorithms: Sequence[str], error: JwksdError) -> None:
         for alg in algorithms:
@@ -385,12 +491,16 @@ class Rotation:
             for waiter in waiting:
                 waiter.errback(error)
 
-    def _set_timer(self) -> None:
-        now = self._clock.seconds()
-        change = lifecycle.next_change(self._ring, self._schedule)
-        retries = [at for at in self._retry_at.values() if at > now]
-        self._due = min([now + HEARTBEAT, *retries, *([] if change is None else [change])])
+    def _set_timer(self, most: float = HEARTBEAT) -> None:
         self._cancel_timer()
+        if self._stopped:
+            return
+        now = self._clock.seconds()
+        change: float | None = lifecycle.next_change(self._ring, self._schedule)
+        retries = [at for at in self._retry_at.values() if at > now]
+        if change is not None and change <= now:
+            change = now + 1  # it could not be done, for the store is away: try again soon
+        self._due = min([now + most, *retries, *([] if change is None else [change])])
         self._timer = self._clock.callLater(max(0.0, self._due - now), self._tick)
 
     def _cancel_timer(self) -> None:
@@ -399,18 +509,49 @@ class Rotation:
         self._timer = None
 
     def _tick(self) -> None:
-        """Whatever happens, another tick follows: a rotation never stops silently."""
+        self._catch_up()
+        Deferred.fromCoroutine(self._keep_house()).addErrback(self._failed)
+
+    async def _keep_house(self) -> None:
+        if any(tally.signed for tally in self._uncounted.values()):
+            await self._count()
+        if len(self._keys) > len(self._ring.keys):
+            await self._store.expire(self._clock.seconds())
+
+    async def _let_go(self) -> None:
         try:
-            self._catch_up()
-        except Exception:
-            self._log.failure("the rotation failed, and goes on in {retry} s", retry=RETRY)
-            self._cancel_timer()
-            self._timer = self._clock.callLater(RETRY, self._tick)
+            await self._count()
+        except StoreAway:
+            self._log.warn("the store is away: how much was signed last is not counted")
+        for pair in self._pairs.values():
+            pair.destroy()
+        self._pairs.clear()
+        self._signers.clear()
+        await maybeDeferred(self._store.close)
 
     @staticmethod
     def _stopping() -> Stopping:
         return Stopping("the server is shutting down; try again when it is back", retry_after=1)
 
 
-def _told(key: ManagedKey) -> dict[str, object]:
-    return {"kid": key.kid, "alg": key.alg, "state": key.state.value}
+class _Tally:
+    """What a key has signed here since the store was last told."""
+
+    __slots__ = ("last_exp", "signed")
+
+    def __init__(self) -> None:
+        self.signed = 0
+        self.last_exp = 0
+
+    def add(self, exp: int) -> None:
+        self.signed += 1
+        if exp > self.last_exp:
+            self.last_exp = exp
+
+    def usage(self) -> Usage:
+        return Usage(self.signed, self.last_exp)
+
+    def take(self) -> Usage:
+        """What is to be told; the last exp is kept, for it can be told twice."""
+        usage, self.signed = self.usage(), 0
+        return usage

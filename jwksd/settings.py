@@ -41,6 +41,9 @@ class Settings:
     stale_if_error: int | None = None
     clock_skew: int = 300
     retention: int | None = None
+    store: str = "memory"
+    kek_file: tuple[str, ...] = ()
+    outage: int = 3600
     dev: bool = False
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
@@ -61,6 +64,7 @@ class Settings:
                 clock_skew=self.clock_skew,
                 max_lifetime=self.max_lifetime,
                 retention=self.retention,
+                outage=0 if self.store == "memory" else self.outage,
             )
         except ValueError as error:
             raise StartUpRefused(str(error)) from None
@@ -86,6 +90,12 @@ def _policy(text: str) -> str:
     if text not in ("per-token", "rotating"):
         raise ValueError("must be per-token or rotating")
     return text
+
+
+def _store(text: str) -> str:
+    if text == "memory" or re.fullmatch(r"(sqlite:///|postgresql://)\S+", text):
+        return text
+    raise ValueError("must be memory, sqlite:///PATH or postgresql://USER@HOST/NAME")
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -143,13 +153,17 @@ def _text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: ``parse`` turns its text into its value, or raises ValueError with the reason."""
+    """One option: ``parse`` turns its text into its value, or raises ValueError with the reason.
+
+    The value of a ``secret`` one is told to nobody: there may be a password in it.
+    """
 
     name: str
     parse: Callable[[str], object]
     help: str
     short: str | None = None
     repeatable: bool = False
+    secret: bool = False
 
     @property
     def field(self) -> str:
@@ -204,6 +218,23 @@ OPTIONS: tuple[Option, ...] = (
         duration,
         "rotating: how long a replaced key is published (default: --max-lifetime + --clock-skew)",
     ),
+    Option(
+        "store",
+        _store,
+        "memory, sqlite:///PATH, or postgresql://USER@HOST/NAME for many nodes",
+        secret=True,
+    ),
+    Option(
+        "kek-file",
+        _text,
+        "a file with the keys that encrypt private keys in the store; may be repeated",
+        repeatable=True,
+    ),
+    Option(
+        "outage",
+        _duration_or_zero,
+        "rotating: how long a node signs on while the store is away",
+    ),
     Option("dev", _flag, "open /dev, by which any client can change the server"),
     Option(
         "allow-remote-minting", _flag, "let other machines in, and mint tokens for anyone there"
@@ -253,6 +284,7 @@ _ROTATING = (
     "stale-if-error",
     "clock-skew",
     "retention",
+    "outage",
 )
 
 
@@ -309,7 +341,7 @@ def _texts(name: str, value: object) -> list[str]:
     if isinstance(value, int | str):
         return [str(value)]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return value if name == "listen" else [",".join(value)]
+        return value if _BY_NAME[name].repeatable else [",".join(value)]
     raise StartUpRefused(
         f"{name} in the file must be a text, a number, true, false, or a list of texts"
     )
@@ -319,5 +351,6 @@ def _parse(option: Option, texts: list[str], source: str) -> object:
     try:
         parsed = [option.parse(text) for text in texts]
     except ValueError as error:
-        raise StartUpRefused(f"{source}={','.join(texts)!r:.80} {error}") from None
+        told = source if option.secret else f"{source}={','.join(texts)!r:.80}"
+        raise StartUpRefused(f"{told} {error}") from None
     return tuple(parsed) if option.repeatable else parsed[-1]

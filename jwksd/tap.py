@@ -34,7 +34,7 @@ from jwksd import __version__
 from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import IKeySource
+from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
 from jwksd.keysource import KeySource, KeyThreads, generate
@@ -42,6 +42,7 @@ from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck
 from jwksd.settings import OPTIONS, Option, Settings, resolve
+from jwksd.storage import make_store
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url
 from jwksd.web.root import Dev, make_root
@@ -85,6 +86,11 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["kek-file"] = []
+
+    def opt_kek_file(self, path: str) -> None:
+        """A file with the keys that encrypt private keys in the store; may be repeated."""
+        self["kek-file"].append(path)
 
     def opt_listen(self, description: str) -> None:
         """A Twisted endpoint description instead of --port and --interface; may be repeated."""
@@ -127,8 +133,21 @@ class KeyService(Service):
         self._threads = threads
         self._source = source
         self._issuer = issuer
+        self._opened = False
+
+    def privilegedStartService(self) -> None:
+        """Read the store, before anything is bound.
+
+        Raises:
+            StartUpRefused: it cannot be used.
+        """
+        super().privilegedStartService()
+        self._issuer.open()
+        self._opened = True
 
     def startService(self) -> None:
+        if not self._opened:
+            self.privilegedStartService()
         super().startService()
         self._threads.start()
         self._source.start()
@@ -137,9 +156,9 @@ class KeyService(Service):
     def stopService(self) -> "Deferred[None]":
         super().stopService()
         self._source.stop()
-        self._issuer.stop()
+        stopped = self._issuer.stop()
         # A key of the largest size can take a minute to make, and the threads are waited for.
-        return deferToThread(self._threads.stop)
+        return stopped.addCallback(lambda _: deferToThread(self._threads.stop))
 
 
 class Daemon(MultiService):
@@ -196,8 +215,10 @@ def makeService(options: Options) -> Daemon:
     policy = _make_policy(
         settings,
         clock=clock,
+        reactor=reactor,
         steady=dev.clock.steady if dev else passed,
         source=source,
+        store=make_store(settings, reactor),  # type: ignore[arg-type]  # as above
         check=self_check.check,
     )
     issuer = Issuer(
@@ -226,19 +247,32 @@ def passed() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+def _boot() -> str:
+    """Which start of the machine ``passed`` counts from; where nobody knows, this process's."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return str(uuid4())
+
+
 def _make_policy(
     settings: Settings,
     *,
     clock: IReactorTime,
+    reactor: IReactorTime,
     steady: Callable[[], float],
     source: IKeySource,
+    store: IStore,
     check: Check,
 ) -> PerToken | Rotation:
     if settings.policy == "rotating":
         return Rotation(
             clock=clock,
+            reactor=reactor,
             steady=steady,
+            boot=_boot(),
             source=source,
+            store=store,
             algorithms=settings.alg,
             schedule=settings.schedule(),
             max_waiting=settings.max_waiting,
@@ -246,7 +280,9 @@ def _make_policy(
         )
     return PerToken(
         clock=clock,
+        reactor=reactor,
         source=source,
+        store=store,
         lifetime=settings.lifetime,
         max_keys=settings.max_keys,
         check=check,

@@ -24,13 +24,14 @@ from zope.interface import implementer
 
 from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
-from jwksd.interfaces import IKeySource
+from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
 from jwksd.lifecycle import Schedule, make_schedule
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck, no_check
+from jwksd.stores.memory import MemoryStore
 from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root
 
@@ -107,7 +108,9 @@ def make_policy(
     clock: IReactorTime,
     source: Any = None,
     *,
+    reactor: IReactorTime | None = None,
     steady: Callable[[], float] | None = None,
+    store: IStore | None = None,
     check: Check = no_check,
     policy: str = "per-token",
     algorithms: Sequence[str] = ("RS256",),
@@ -118,17 +121,30 @@ def make_policy(
 ) -> PerToken | Rotation:
     """A key policy with the default settings, save for the changes."""
     source = source or KeysInOrder()
+    reactor = reactor or Clock()
+    store = store or MemoryStore()
     if policy == "rotating":
         return Rotation(
             clock=clock,
+            reactor=reactor,
             steady=steady or clock.seconds,
+            boot="the only one",
             source=source,
+            store=store,
             algorithms=algorithms,
             schedule=schedule,
             max_waiting=max_waiting,
             check=check,
         )
-    return PerToken(clock=clock, source=source, lifetime=lifetime, max_keys=max_keys, check=check)
+    return PerToken(
+        clock=clock,
+        reactor=reactor,
+        source=source,
+        store=store,
+        lifetime=lifetime,
+        max_keys=max_keys,
+        check=check,
+    )
 
 
 def make_issuer(

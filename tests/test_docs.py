@@ -100,6 +100,7 @@ class DocumentTests(TestCase):
             "start-up-refused",
             "oauth",
             "induced-fault",
+            "envelope-unreadable",
         }
         for error in descendants(JwksdError):
             if error.slug not in internal:

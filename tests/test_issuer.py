@@ -81,9 +81,9 @@ class ExpiryTests(IssuerTestCase):
         self.clock.advance(1800)
         self.mint()
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._policy._store), 1)
+        self.assertEqual(len(self.issuer._policy._keys), 1)
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._policy._store), 0)
+        self.assertEqual(len(self.issuer._policy._keys), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_documents_are_right_even_before_the_timer_has_run(self) -> None:
@@ -100,14 +100,14 @@ class ExpiryTests(IssuerTestCase):
         self.mint()
         self.mint(MintRequest(lifetime=10))
         self.clock.advance(10)
-        self.assertEqual(len(self.issuer._policy._store), 1)
+        self.assertEqual(len(self.issuer._policy._keys), 1)
 
     def test_ten_thousand_keys_expire_in_one_go_and_nothing_is_left(self) -> None:
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
             public = PublicJWK(kty="RSA", kid=str(number), n="AQAB", e="AQAB")
-            self.issuer._policy._store.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
+            self.issuer._policy._keys.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
         del public
         gc.collect()
         before = count_of(PublicJWK)
@@ -119,7 +119,7 @@ class ExpiryTests(IssuerTestCase):
     def test_resetting_forgets_all_keys_and_the_timer(self) -> None:
         """After a reset no key is live, and no call waits in the reactor."""
         self.mint()
-        self.assertEqual(self.issuer.reset_keys(), 1)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys())), 1)
         self.assertEqual((self.kids(), self.clock.getDelayedCalls()), ([], []))
         self.issuer.stop()
 

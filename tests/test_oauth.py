@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from jwksd.errors import JwksdError, Overloaded
@@ -196,7 +197,7 @@ class IntrospectTests(OAuthTestCase):
         self.assertTrue(self.introspect(token)["active"])
         self.app.clock.advance(1)
         reset = self.token()
-        self.app.issuer.reset_keys()
+        self.successResultOf(Deferred.fromCoroutine(self.app.issuer.reset_keys()))
         for text in (token, reset, "nonsense", "a.b.c", token[:-8], "é"):
             with self.subTest(text=text[:20]):
                 self.assertEqual(self.introspect(text), {"active": False})

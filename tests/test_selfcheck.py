@@ -91,7 +91,9 @@ class ReadinessTests(HttpTestCase):
                 self.assert_not_ready(key_pair(0).kid)
                 self.assertIn("critical", {event["log_level"].name for event in logged})
                 if policy == "rotating":
-                    self.app.issuer.revoke(key_pair(0).kid)
+                    self.successResultOf(
+                        Deferred.fromCoroutine(self.app.issuer.revoke(key_pair(0).kid))
+                    )
                 self.request("POST", "/auth")
                 self.run_check()
                 self.assert_ready()

@@ -6,7 +6,7 @@ answers what it does not know in one voice.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -145,6 +145,25 @@ class JsonResource(Resource):
 
         request.notifyFinish().addErrback(left)
         answer.addErrback(failed)
+
+
+class Later(JsonResource):
+    """A resource that is found when something has been waited for."""
+
+    isLeaf = True
+
+    def __init__(self, wait: Callable[[], Awaitable[None]], find: Callable[[], Resource]) -> None:
+        super().__init__({})
+        self._wait = wait
+        self._find = find
+
+    def render(self, request: Request) -> int:
+        self._watch(request, Deferred.fromCoroutine(self._render_found(request)))
+        return NOT_DONE_YET
+
+    async def _render_found(self, request: Request) -> None:
+        await self._wait()
+        self._find().render(request)
 
 
 class NotFound(Resource):

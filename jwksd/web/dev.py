@@ -6,7 +6,7 @@ a JSON body.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 
 from twisted.internet.defer import Deferred
@@ -27,6 +27,7 @@ _KNOWN = frozenset(
 _LAST_YEAR = 253_402_300_799
 
 Answer = dict[str, object]
+Action = Callable[[Parameters], Answer | Coroutine[Deferred[object], object, Answer]]
 
 
 class DevResource(JsonResource):
@@ -37,10 +38,11 @@ class DevResource(JsonResource):
         self._issuer = issuer
         self._clock = clock
         self._faults = faults
-        self._actions: Mapping[str, Callable[[Parameters], Answer]] = {
+        self._actions: Mapping[str, Action] = {
             "resetkeys": self._reset_keys,
             "reset": self._reset,
             "revoke": self._revoke,
+            "rotate": self._rotate,
             "freeze": self._freeze,
             "set": self._set,
             "advance": self._advance,
@@ -64,34 +66,38 @@ class DevResource(JsonResource):
     def _post(self, request: Request) -> "Deferred[None] | None":
         parameters = read_parameters(request, _KNOWN)
         name = parameters.get("action")
-        if name == "rotate":
-            return Deferred.fromCoroutine(self._rotate(request, parameters.get("alg")))
         act = self._actions.get(name) if isinstance(name, str) else None
         if act is None:
-            allowed = ", ".join(sorted([*self._actions, "rotate"]))
+            allowed = ", ".join(sorted(self._actions))
             raise InvalidParameter(f"action must be one of {allowed}, not {name!r:.60}")
-        respond_json(request, 200, {"action": name, **act(parameters)}, NO_STORE)
-        return None
+        return Deferred.fromCoroutine(self._act(request, act, str(name), parameters))
 
-    async def _rotate(self, request: Request, alg: object) -> None:
+    async def _act(self, request: Request, act: Action, name: str, parameters: Parameters) -> None:
+        answer = act(parameters)
+        if not isinstance(answer, dict):
+            answer = await answer
+        respond_json(request, 200, {"action": name, **answer}, NO_STORE)
+
+    async def _rotate(self, parameters: Parameters) -> Answer:
+        alg = parameters.get("alg")
         if alg is not None and not isinstance(alg, str):
             raise InvalidParameter("alg must be a string")
-        answer = await self._issuer.rotate(alg)
-        respond_json(request, 200, {"action": "rotate", **answer}, NO_STORE)
+        return dict(await self._issuer.rotate(alg))
 
-    def _reset_keys(self, parameters: Parameters) -> Answer:
-        return {"removed": self._issuer.reset_keys()}
+    async def _reset_keys(self, parameters: Parameters) -> Answer:
+        return {"removed": await self._issuer.reset_keys()}
 
-    def _reset(self, parameters: Parameters) -> Answer:
+    async def _reset(self, parameters: Parameters) -> Answer:
         """Everything as it was at the start: no keys, no faults, real time."""
         self._clock.release()
-        return {"removed": self._issuer.reset_keys(), "cleared": self._faults.clear()}
+        cleared = self._faults.clear()
+        return {"removed": await self._issuer.reset_keys(), "cleared": cleared}
 
-    def _revoke(self, parameters: Parameters) -> Answer:
+    async def _revoke(self, parameters: Parameters) -> Answer:
         kid = parameters.get("kid")
         if not isinstance(kid, str):
             raise InvalidParameter("revoke needs kid, the id of a live key")
-        self._issuer.revoke(kid)
+        await self._issuer.revoke(kid)
         return {"kid": kid}
 
     def _clock_state(self) -> Answer:
@@ -160,8 +166,11 @@ class KeysResource(JsonResource):
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
 
-    def _get(self, request: Request) -> None:
-        respond_json(request, 200, self._issuer.describe_keys(), NO_STORE)
+    def _get(self, request: Request) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._describe(request))
+
+    async def _describe(self, request: Request) -> None:
+        respond_json(request, 200, await self._issuer.describe_keys(), NO_STORE)
 
 
 class DefectsResource(JsonResource):

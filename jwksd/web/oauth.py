@@ -108,8 +108,14 @@ class TokenResource(OAuthResource):
 class IntrospectResource(OAuthResource):
     """``/introspect``: whether a token of ours is valid now (RFC 7662)."""
 
-    def _answer(self, request: Request, form: Form, client: str) -> None:
-        claims = self._issuer.introspect(form.require("token"))
+    def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._introspect(request, form.require("token")))
+
+    async def _introspect(self, request: Request, token: str) -> None:
+        claims = self._issuer.introspect(token)
+        if claims is None and self._issuer.reads_through:
+            await self._issuer.refresh()
+            claims = self._issuer.introspect(token)
         active: dict[str, object] = {"active": claims is not None}
         if claims is not None:
             active |= {"token_type": "Bearer", **claims, "active": True}

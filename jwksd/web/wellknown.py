@@ -10,7 +10,7 @@ from twisted.web.server import Request
 from jwksd.documents import Document
 from jwksd.errors import UnknownKey
 from jwksd.issuer import Issuer
-from jwksd.web.base import Headers, JsonResource, NotFound, header, respond
+from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
 from jwksd.web.negotiation import names, none_match
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
@@ -58,8 +58,22 @@ class KeySetResource(JsonResource):
         return PREFLIGHT
 
     def _get(self, request: Request) -> "Deferred[None] | None":
+        if self._issuer.reads_through:
+            return Deferred.fromCoroutine(self._read_through(request))
         respond_key_set(request, self._document(), self._issuer.cache_control)
         return None
+
+    async def _read_through(self, request: Request) -> None:
+        """Another node may have answered a token, and this request be from who has it."""
+        await self._issuer.refresh()
+        respond_key_set(request, self._document(), self._issuer.cache_control)
+
+
+class SingleKeyResource(KeySetResource):
+    """The set with one key, which does not change while the key lives."""
+
+    def _get(self, request: Request) -> None:
+        respond_key_set(request, self._document(), self._issuer.cache_control)
 
 
 class WellKnownResource(NotFound):
@@ -76,8 +90,13 @@ class WellKnownResource(NotFound):
         kid = _KID_JSON.fullmatch(path)
         if kid is None:
             return NotFound()
+        return self._single_key(kid[1].decode("ascii"))
+
+    def _single_key(self, kid: str, *, refreshed: bool = False) -> Resource:
         try:
-            document = self._issuer.single_key(kid[1].decode("ascii"))
+            document = self._issuer.single_key(kid)
         except UnknownKey as error:
+            if self._issuer.reads_through and not refreshed:
+                return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
             return NotFound(error)
-        return KeySetResource(self._issuer, lambda: document)
+        return SingleKeyResource(self._issuer, lambda: document)

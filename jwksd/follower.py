@@ -1,0 +1,152 @@
+"""Follower: reads what others have changed in the store, and knows whether the store is there.
+
+The laws of the follower:
+1. One read is under way at a time. Whoever asks while one is gets the next: it begins after they
+   asked, so that it shows all that was there by then.
+2. A shared store is read when it says that something changed, and every second in any case.
+3. A store that is away is asked again every second. That it went and that it is back is told once.
+"""
+
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jwksd.errors import StoreAway
+from jwksd.interfaces import Contents, IStore
+
+T = TypeVar("T")
+
+POLL = 1.0
+"""Seconds between two reads of a shared store that says nothing."""
+
+
+class Follower:
+    """What this process knows of the store.
+
+    Args:
+        store: the store.
+        reactor: real time.
+        apply: takes what was read.
+        known: the kids whose private halves are here already.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore,
+        reactor: IReactorTime,
+        apply: Callable[[Contents], None],
+        known: Callable[[], Collection[str]],
+    ) -> None:
+        self.version = 0
+        self.away: str | None = None
+        self._store = store
+        self._reactor = reactor
+        self._apply = apply
+        self._known = known
+        self._seen = reactor.seconds()
+        self._reading = False
+        self._waiting: list[Deferred[None]] = []
+        self._timer: IDelayedCall | None = None
+        self._stopped = False
+
+    @property
+    def out_of_touch(self) -> float:
+        """For how many seconds nothing has been heard of a store that others may change."""
+        return max(0.0, self._reactor.seconds() - self._seen) if self._store.shared else 0.0
+
+    def open(self) -> Contents:
+        """Read all of it, blocking.
+
+        Raises:
+            StartUpRefused: the store cannot be used.
+        """
+        contents: Contents = self._store.open()
+        self.version = contents.version
+        self._seen = self._reactor.seconds()
+        return contents
+
+    def start(self) -> None:
+        """Follow the store from now on."""
+        if self._store.shared:
+            self._store.watch(self._begin)
+            self._set_timer()
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor."""
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    async def refresh(self) -> None:
+        """Wait for a read that begins now or later; it may find that the store is away."""
+        if self._stopped:
+            return
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        if not self._reading:
+            self._begin()
+        await waiter
+
+    async def kept(self, call: "Deferred[T]") -> T:
+        """What a call of the store answers.
+
+        Raises:
+            StoreAway: it fails; from now on the store is away, until a read succeeds.
+        """
+        try:
+            return await call
+        except StoreAway as error:
+            self.lost(error)
+            raise
+
+    def lost(self, error: StoreAway) -> None:
+        """A call has failed: until a read succeeds, the store is away."""
+        if self.away is None:
+            self._log.error("the store is away: {why}", why=error.detail)
+        self.away = error.detail
+
+    def _begin(self) -> None:
+        if self._reading or self._stopped:
+            return
+        self._reading = True
+        waiting, self._waiting = self._waiting, []
+        began = self._reactor.seconds()
+        reading: Deferred[Contents | None] = self._store.read(self.version, self._known())
+        read = reading.addCallback(self._read, began).addErrback(self._failed)
+        read.addCallback(lambda _: self._done(waiting))
+
+    def _read(self, contents: Contents | None, began: float) -> None:
+        self._seen = began
+        if self.away is not None:
+            self._log.info("the store is back")
+            self.away = None
+        if contents is not None and contents.version > self.version and not self._stopped:
+            self.version = contents.version
+            self._apply(contents)
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, StoreAway):
+            self.lost(failure.value)
+        else:
+            self._log.failure("what the store holds could not be read", failure)
+            self.away = "what the store holds could not be read; the log says why"
+
+    def _done(self, waiting: list["Deferred[None]"]) -> None:
+        self._reading = False
+        for waiter in waiting:
+            waiter.callback(None)
+        if self._waiting:
+            self._begin()
+
+    def _set_timer(self) -> None:
+        self._timer = self._reactor.callLater(POLL, self._tick)
+
+    def _tick(self) -> None:
+        self._begin()
+        self._set_timer()

@@ -1,0 +1,95 @@
+"""Keychain: private keys at rest, each in an envelope under a key-encryption key (KEK).
+
+An envelope is a compact JWE (RFC 7516 §7.1) with ``A256GCMKW`` and ``A256GCM``, whose ``kid`` is
+the RFC 7638 thumbprint of its KEK. The first KEK of a chain encrypts; all of them decrypt.
+
+A KEK is written as ``jwksd-kek-`` and 32 octets in base64url, which scanners for secrets can find.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from jwcrypto.common import base64url_decode
+from jwcrypto.jwe import JWE
+from jwcrypto.jwk import JWK
+
+from jwksd.errors import EnvelopeUnreadable
+
+PREFIX = "jwksd-kek-"
+_KEK = re.compile(PREFIX + "([A-Za-z0-9_-]{43})")
+_ALG, _ENC = "A256GCMKW", "A256GCM"
+
+
+def write_kek(kek: JWK) -> str:
+    """The text of a KEK: a secret."""
+    return f"{PREFIX}{kek['k']}"
+
+
+def read_keks(text: str) -> list[JWK]:
+    """The KEKs in a text: one in each line or word; after ``#`` a line is a comment.
+
+    Raises:
+        ValueError: there is something else, or nothing. It is told by its place, never quoted.
+    """
+    keks = []
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in line.partition("#")[0].split():
+            match = _KEK.fullmatch(word)
+            if match is None:
+                raise ValueError(f"line {number} is no key such as jwksd kek new makes")
+            keks.append(JWK(kty="oct", k=match[1]))
+    if not keks:
+        raise ValueError("there is no key in it; jwksd kek new makes one")
+    return keks
+
+
+class Keychain:
+    """KEKs, the first of which encrypts."""
+
+    def __init__(self, keks: Sequence[JWK]) -> None:
+        self._by_kid = {kek.thumbprint(): kek for kek in keks}
+        self.first: str = keks[0].thumbprint()
+
+    def __repr__(self) -> str:
+        return f"<Keychain {', '.join(self._by_kid)}>"
+
+    def seal(self, private: bytes) -> str:
+        """An envelope around this text."""
+        header = {"alg": _ALG, "enc": _ENC, "kid": self.first}
+        envelope = JWE(private, json.dumps(header))
+        envelope.add_recipient(self._by_kid[self.first])
+        sealed: str = envelope.serialize(compact=True)
+        return sealed
+
+    def open(self, envelope: str) -> bytes:
+        """The text in an envelope.
+
+        Raises:
+            EnvelopeUnreadable: its KEK is not in the chain, or it is damaged.
+        """
+        kid = kek_of(envelope)
+        kek = self._by_kid.get(kid or "")
+        if kek is None:
+            raise EnvelopeUnreadable(
+                f"it is encrypted under key-encryption key {kid}, which was not given;"
+                f" given are {', '.join(self._by_kid)}"
+            )
+        opened = JWE(algs=[_ALG, _ENC])
+        try:
+            opened.deserialize(envelope, kek)
+        except Exception:  # jwcrypto raises many things, and some quote what they could not read
+            raise EnvelopeUnreadable(
+                f"its envelope is damaged: key-encryption key {kid} does not open it"
+            ) from None
+        plaintext: bytes = opened.payload
+        return plaintext
+
+
+def kek_of(envelope: str) -> str | None:
+    """The kid of the KEK that an envelope names, or None where that cannot be read."""
+    try:
+        kid = json.loads(base64url_decode(envelope.partition(".")[0])).get("kid")
+    except (ValueError, AttributeError):
+        return None
+    return kid if isinstance(kid, str) else None

@@ -1,0 +1,1 @@
+"""Where keys are kept: in memory, or in a database."""

@@ -1,0 +1,113 @@
+"""The tables, as the newest migration leaves them, and the way from a row to a key and back.
+
+A row whose ``state`` is ``single`` is the public half of a key that signed one token; ``gone`` is a
+key that was withdrawn, kept for a while so that other nodes hear of it. All others are of the ring.
+``changed`` is the version in which a row was last changed. The ring's ``forgotten`` is the newest
+version whose ``gone`` rows may have been deleted already.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
+
+from jwksd.documents import key_set
+from jwksd.keys import Key, PublicJWK
+from jwksd.lifecycle import ManagedKey, Ring, State
+
+SINGLE, GONE = "single", "gone"
+
+metadata = MetaData()
+
+keys = Table(
+    "jwksd_keys",
+    metadata,
+    Column("kid", String(43), primary_key=True),
+    Column("alg", String(20)),
+    Column("state", String(10)),
+    Column("created", BigInteger),
+    Column("published", BigInteger),
+    Column("since", BigInteger),
+    Column("until", BigInteger),
+    Column("member", Text),
+    Column("envelope", Text),
+    Column("changed", BigInteger),
+    Column("signed", BigInteger),
+    Column("last_exp", BigInteger),
+)
+
+ring = Table(
+    "jwksd_ring",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", BigInteger),
+    Column("hurried", Text),
+    Column("alert_until", BigInteger),
+    Column("boot", String(64)),
+    Column("ahead", Double),
+    Column("forgotten", BigInteger),
+)
+
+
+def managed_key(row: Any) -> ManagedKey:
+    """A row of the ring."""
+    return ManagedKey(
+        row.kid, row.alg, State(row.state), row.created, row.published, row.since, row.until
+    )
+
+
+def public_key(row: Any) -> Key:
+    """The published half of any row; one of the ring has no end of its own."""
+    member = row.member.encode("ascii")
+    public = PublicJWK(**json.loads(member))
+    expires = row.until if row.state == SINGLE else None
+    return Key(public, key_set([member]), row.created, expires)
+
+
+def ring_of(row: Any, rows: Any) -> Ring:
+    """The ring, of its own row and those of its keys, in the order of publication."""
+    managed = sorted(map(managed_key, rows), key=lambda key: (key.created, key.published, key.kid))
+    return Ring(
+        keys=tuple(managed),
+        hurried=frozenset(row.hurried.split()),
+        alert_until=row.alert_until,
+        boot=row.boot,
+        ahead=row.ahead,
+    )
+
+
+def values(key: ManagedKey) -> dict[str, object]:
+    """The columns that change in the life of a key of the ring."""
+    return {
+        "state": key.state.value,
+        "published": key.published,
+        "since": key.since,
+        "until": key.until,
+    }
+
+
+def new_row(key: Key, state: str) -> dict[str, object]:
+    """A row for a key that is published from now on."""
+    return {
+        "kid": key.kid,
+        "alg": key.public["alg"],
+        "state": state,
+        "created": key.created,
+        "published": key.created,
+        "since": key.created,
+        "until": key.expires,
+        "member": bytes(key.document.members).decode("ascii"),
+        "envelope": None,
+        "signed": 0,
+        "last_exp": 0,
+    }
+
+
+def ring_values(after: Ring) -> dict[str, object]:
+    """The columns of the ring's own row."""
+    return {
+        "hurried": " ".join(sorted(after.hurried)),
+        "alert_until": after.alert_until,
+        "boot": after.boot,
+        "ahead": after.ahead,
+    }
