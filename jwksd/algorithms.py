@@ -7,6 +7,9 @@ RFC 8812 (ES256K), RFC 8037 (EdDSA), RFC 9864 (Ed25519, Ed448) and ML-DSA for JO
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
+
+from jwcrypto.jwa import JWA
 
 MIN_RSA_BITS = 2048
 """RFC 7518 §3.3: a key of size 2048 bits or larger MUST be used."""
@@ -29,6 +32,10 @@ class Algorithm:
     def members(self) -> tuple[str, ...]:
         """The public members of its keys in the order in which they are published (RFC 7518 §6)."""
         return _MEMBERS[self.kty]
+
+    def signer(self) -> Any:
+        """jwcrypto's raw ``sign`` and ``verify`` for it (RFC 7515 §5)."""
+        return JWA.signing_alg(self.name)
 
     def generation(self, rsa_bits: int) -> dict[str, str | int]:
         """What jwcrypto needs to know to make a key for it."""

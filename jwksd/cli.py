@@ -8,6 +8,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from jwksd import __version__
+from jwksd.admin import KekOptions, KeysOptions
 from jwksd.errors import StartUpRefused
 from jwksd.tap import Daemon, Options, makeService
 from jwksd.web.listener import base_url
@@ -17,7 +18,11 @@ class CommandOptions(usage.Options):
     """``jwksd COMMAND``."""
 
     synopsis = "Usage: jwksd COMMAND [options]"
-    subCommands = [["serve", None, Options, "Run the server until it is stopped."]]
+    subCommands = [
+        ["serve", None, Options, "Run the server until it is stopped."],
+        ["keys", None, KeysOptions, "List, export and import keys of a store."],
+        ["kek", None, KekOptions, "Make and change the keys that encrypt private keys at rest."],
+    ]
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -34,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise StartUpRefused(f"{error} (--help lists the commands)") from None
     if command.subCommand is None:
         raise StartUpRefused("no command given: try jwksd serve, or jwksd --help")
-    run(command.subOptions)
+    if isinstance(command.subOptions, Options):
+        run(command.subOptions)
+    else:
+        command.subOptions.run()
 
 
 def serve(arguments: Sequence[str]) -> None:

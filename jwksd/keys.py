@@ -14,7 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
 from jwksd.algorithms import Algorithm
@@ -60,7 +59,7 @@ class KeyPair:
         member = json.dumps(dict(self.public), separators=(",", ":")).encode("ascii")
         self.document = key_set([member])
         self._private: JWK | None = private
-        self._signer = JWA.signing_alg(algorithm.name)
+        self._signer = algorithm.signer()
 
     def published(self, created: int, expires: int | None = None) -> "Key":
         """The public half, as it is published from ``created`` on."""

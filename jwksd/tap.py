@@ -59,42 +59,22 @@ def _help(option: Option) -> str:
     return f"{option.help} (default: {text})"
 
 
-class Options(usage.Options):
-    """The options of ``twistd -n jwksd``, ``python main.py`` and ``jwksd serve``.
+class ConfiguredOptions(usage.Options):
+    """Options that may also come from the environment and from a file.
 
     What cannot work is refused with StartUpRefused, in one line. After parsing, ``settings`` holds
     the result of flags, environment and file together.
     """
 
-    synopsis = "Usage: jwksd serve [options]"
-    longdesc = (
-        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
-        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
-    )
-    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
-    optParameters = [
-        ["config", None, None, "a TOML file with any of these options"],
-        *(
-            [option.name, option.short, None, _help(option)]
-            for option in OPTIONS
-            if not option.is_flag and not option.repeatable
-        ),
-    ]
-
     settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
-        self["listen"] = []
         self["kek-file"] = []
 
     def opt_kek_file(self, path: str) -> None:
         """A file with the keys that encrypt private keys in the store; may be repeated."""
         self["kek-file"].append(path)
-
-    def opt_listen(self, description: str) -> None:
-        """A Twisted endpoint description instead of --port and --interface; may be repeated."""
-        self["listen"].append(description)
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -111,10 +91,37 @@ class Options(usage.Options):
         given = {
             option.name: "true" if option.is_flag else self[option.name]
             for option in OPTIONS
-            if self[option.name] or self[option.name] == ""
+            if self.get(option.name) or self.get(option.name) == ""
         }
         file = os.environ.get("JWKSD_CONFIG") if self["config"] is None else self["config"]
         self.settings = resolve(given, os.environ, {} if file is None else _read_config(file))
+
+
+class Options(ConfiguredOptions):
+    """The options of ``twistd -n jwksd``, ``python main.py`` and ``jwksd serve``."""
+
+    synopsis = "Usage: jwksd serve [options]"
+    longdesc = (
+        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
+        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
+    )
+    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
+    optParameters = [
+        ["config", None, None, "a TOML file with any of these options"],
+        *(
+            [option.name, option.short, None, _help(option)]
+            for option in OPTIONS
+            if not option.is_flag and not option.repeatable
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """A Twisted endpoint description instead of --port and --interface; may be repeated."""
+        self["listen"].append(description)
 
 
 def _read_config(path: str) -> dict[str, object]:

@@ -1,0 +1,234 @@
+"""``jwksd kek`` and ``jwksd keys``: what an operator does to a store, beside servers at work."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from jwcrypto.jwk import JWK
+from twisted.python import usage
+
+from jwksd import lifecycle
+from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
+from jwksd.importing import read_private_key
+from jwksd.interfaces import Usage
+from jwksd.kek import write_kek
+from jwksd.keys import KeyPair
+from jwksd.keystore import KeyStore
+from jwksd.lifecycle import ManagedKey
+from jwksd.settings import Settings
+from jwksd.storage import open_database
+from jwksd.tap import ConfiguredOptions
+
+if TYPE_CHECKING:
+    from jwksd.stores.database import Database
+
+_TRIES = 10
+"""How often an import is tried again when a server changed the ring meanwhile."""
+
+
+class NewKekOptions(usage.Options):
+    """``jwksd kek new``."""
+
+    synopsis = "Usage: jwksd kek new > FILE"
+    longdesc = "Prints a new key-encryption key. It is a secret: say umask 077 before."
+
+    def run(self) -> None:
+        """Print it."""
+        print(write_kek(JWK.generate(kty="oct", size=256)))
+
+
+class StoreOptions(ConfiguredOptions):
+    """The options of a command that works on a store; what the server reads counts here too."""
+
+    optParameters: ClassVar = [
+        ["store", None, None, "sqlite:///PATH or postgresql://USER@HOST/NAME"],
+        ["config", None, None, "the server's TOML file"],
+    ]
+    needs_keks = False
+
+    def run(self) -> None:
+        """Open the store and work on it.
+
+        Raises:
+            StartUpRefused: it cannot be done, with what to do about it.
+        """
+        settings = self.settings
+        if settings.store == "memory":
+            raise StartUpRefused("this needs --store: a store in memory is its server's alone")
+        database = open_database(settings, needs_keks=self.needs_keks)
+        try:
+            self.work(database, settings)
+        except StoreAway as error:
+            raise StartUpRefused(f"--store cannot be used: {error.detail}") from None
+        except EnvelopeUnreadable as error:
+            raise StartUpRefused(f"a private key cannot be decrypted: {error.detail}") from None
+        finally:
+            database.close()
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        """What the command does."""
+        raise NotImplementedError
+
+
+class RewrapOptions(StoreOptions):
+    """``jwksd kek rewrap``."""
+
+    synopsis = "Usage: jwksd kek rewrap --store URL --kek-file FILE"
+    longdesc = (
+        "Encrypts every private key in the store under the first key-encryption key of FILE. The"
+        " keys that they are under now must be in FILE too, and in those of the servers. It can be"
+        " broken off and run again."
+    )
+    needs_keks = True
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        database.open()
+        keychain = database.keychain
+        assert keychain is not None  # noqa: S101  # needs_keks
+        print(f"{database.rewrap()} private keys rewrapped; all are under {keychain.first} now")
+
+
+class ListOptions(StoreOptions):
+    """``jwksd keys list``."""
+
+    synopsis = "Usage: jwksd keys list --store URL [--json]"
+    longdesc = "Prints which keys there are, in which state, and who still needs them."
+    optFlags: ClassVar = [["json", None, "as JSON, with times as NumericDates"]]
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        contents = database.open()
+        usage = database.count({})
+        single = {key.kid: key for key in contents.keys if key.expires is not None}
+        rows = [_row(key, usage.get(key.kid, Usage())) for key in contents.ring.keys]
+        rows += [
+            {"kid": key.kid, "alg": key.public["alg"], "state": "retired", "since": key.created}
+            | {"until": key.expires, "signed": 1, "last_exp": key.expires}
+            for key in sorted(single.values(), key=lambda key: (key.created, key.kid))
+            if key.expires is not None and key.expires > time.time()
+        ]
+        if self["json"]:
+            print(json.dumps({"keys": rows}))
+            return
+        print(f"{'kid':43} {'alg':9} {'state':7} {'since':20} {'until':20} {'signed':>7} last exp")
+        for row in rows:
+            times = " ".join(f"{_time(row[name]):20}" for name in ("since", "until"))
+            head = f"{row['kid']} {row['alg']:9} {row['state']:7} {times}"
+            print(f"{head} {row['signed']:>7} {_time(row['last_exp'])}".rstrip())
+
+
+class ExportOptions(StoreOptions):
+    """``jwksd keys export-public``."""
+
+    synopsis = "Usage: jwksd keys export-public --store URL"
+    longdesc = "Prints the JWK Set that the servers publish: public halves only."
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        published = KeyStore()
+        for key in database.open().keys:
+            published.add(key)
+        published.expire(time.time())
+        print(published.key_set().body.decode("ascii"))
+
+
+class ImportOptions(StoreOptions):
+    """``jwksd keys import``."""
+
+    synopsis = "Usage: jwksd keys import --store URL --kek-file FILE [--as ALG] KEY"
+    longdesc = (
+        "Takes a private key from the file KEY, an unencrypted PEM or a JWK. It is published as a"
+        " pending key, and signs when its turn comes: after the propagation time, and after those"
+        " that were pending before it."
+    )
+    optParameters: ClassVar = [["as", None, None, "the algorithm that it is for, such as RS256"]]
+    needs_keks = True
+
+    def parseArgs(self, path: str) -> None:  # type: ignore[override]  # each has its own
+        self["path"] = path
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        try:
+            pair = read_private_key(Path(self["path"]).read_bytes(), self["as"])
+        except OSError as error:
+            raise StartUpRefused(f"cannot read {self['path']}: {error.strerror}") from None
+        except ValueError as error:
+            raise StartUpRefused(f"{self['path']} cannot be imported: {error}") from None
+        if pair.alg not in settings.alg:
+            raise StartUpRefused(
+                f"the servers do not sign with {pair.alg} and would drop it: --alg, which is"
+                f" {','.join(settings.alg)}, must name it, here and there"
+            )
+        _publish(database, pair)
+        print(f"{pair.kid} ({pair.alg}) is pending")
+
+
+def _publish(database: "Database", pair: KeyPair) -> None:
+    for _ in range(_TRIES):
+        contents = database.open()
+        if any(key.kid == pair.kid for key in contents.keys):
+            raise StartUpRefused(f"{pair.kid} is in the store already")
+        after = lifecycle.publish(contents.ring, pair.kid, pair.alg, time.time())
+        if database.swap(contents.version, contents.ring, after, pair) is not None:
+            return
+    raise StartUpRefused("the servers change their keys without a pause: try again")
+
+
+def _row(key: ManagedKey, usage: Usage) -> dict[str, object]:
+    return {
+        "kid": key.kid,
+        "alg": key.alg,
+        "state": key.state.value,
+        "since": key.since,
+        "until": key.until,
+        "signed": usage.signed,
+        "last_exp": usage.last_exp or None,
+    }
+
+
+def _time(second: object) -> str:
+    if not isinstance(second, int):
+        return "-"
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Group(usage.Options):
+    """A command that has commands of its own."""
+
+    subCommands: ClassVar[list[list[object]]]
+
+    def parseOptions(self, options: "list[str] | None" = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise StartUpRefused(f"{error} (--help lists the commands)") from None
+        if self.subCommand is None:
+            names = ", ".join(str(row[0]) for row in self.subCommands)
+            raise StartUpRefused(f"no command given: one of {names}")
+
+    def run(self) -> None:
+        """What was asked for."""
+        run: Callable[[], None] = self.subOptions.run
+        run()
+
+
+class KekOptions(_Group):
+    """``jwksd kek``."""
+
+    synopsis = "Usage: jwksd kek COMMAND"
+    subCommands: ClassVar = [
+        ["new", None, NewKekOptions, "Print a new key-encryption key."],
+        ["rewrap", None, RewrapOptions, "Encrypt private keys under the first one."],
+    ]
+
+
+class KeysOptions(_Group):
+    """``jwksd keys``."""
+
+    synopsis = "Usage: jwksd keys COMMAND"
+    subCommands: ClassVar = [
+        ["list", None, ListOptions, "Which keys there are, and in which state."],
+        ["export-public", None, ExportOptions, "The JWK Set that is published."],
+        ["import", None, ImportOptions, "Take a private key from a file."],
+    ]
