@@ -334,9 +334,8 @@ def follow_clock(ring: Ring, boot: str | None, ahead: float) -> Ring:
     drift = ahead - ring.ahead
     if -JUMP < drift < JUMP:
         return ring
-    # Rounded up: what waits rather waits too long, and what is left is seen as drift next time.
-    jump = ceil(drift)
-    return replace(after_jump(ring, jump), ahead=ring.ahead + jump)
+    # Rounded up, each time: what waits rather waits too long.
+    return replace(after_jump(ring, ceil(drift)), ahead=ahead)
 
 
 def after_jump(ring: Ring, seconds: int) -> Ring:

@@ -72,6 +72,7 @@ class Database:
     _log = Logger()
 
     def __init__(self, url: str, keychain: Keychain | None) -> None:
+        self.url = url
         self.engine = make_engine(url)
         self.keychain = keychain
         self.is_sqlite = self.engine.dialect.name == "sqlite"

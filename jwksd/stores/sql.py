@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThread, deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
@@ -74,9 +75,8 @@ class SqlStore:
 
     def watch(self, changed: Callable[[], None]) -> None:
         if not self._database.is_sqlite:
-            url = self._database.engine.url.render_as_string(hide_password=False)
             tell = self._reactor.callFromThread
-            self._listener = Listener(url, lambda: tell(changed))
+            self._listener = Listener(self._database.url, lambda: tell(changed))
             self._listener.start()
 
     def _run(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
@@ -110,6 +110,8 @@ class SqlStore:
 class Listener:
     """Hears of PostgreSQL's notifications on a thread of its own, and connects anew for ever."""
 
+    _log = Logger()
+
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._url = url
         self._changed = changed
@@ -131,8 +133,10 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except psycopg.Error:
-                self._stopped.wait(1)  # the follower, which polls, tells that the store is away
+            except psycopg.Error as error:
+                # The follower, which polls, tells whoever is concerned that the store is away.
+                self._log.debug("not listening: {error}", error=error)
+                self._stopped.wait(1)
 
     def _listen(self) -> None:
         import psycopg
