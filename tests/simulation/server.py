@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -131,15 +131,17 @@ class Server:
         self._wall.offset = offset
         self._ledger.counts["clock steps"] += 1
 
-    def restart(self, seconds: float) -> None:
-        """The process ends, and another goes on with its state after so long."""
+    def restart(self, seconds: float, offset: float | None) -> None:
+        """The process ends, and another goes on with its state after so long, with its clock where
+        it was or at another offset."""
         saved = self._rotation.save()
         states = {key.kid: key.state for key in saved.ring.keys}
         if any(states.get(pair.kid) in (None, State.RETIRED) for pair in saved.pairs):
             self._violation("has kept the private half of a retired key")
         self._wall.dead = True
         self.down = True
-        self._clock.callLater(seconds, self._boot, self._wall.offset, saved)
+        offset = self._wall.offset if offset is None else offset
+        self._clock.callLater(seconds, self._boot, offset, saved)
         self._ledger.counts["restarts"] += 1
 
     def rotate(self) -> None:
@@ -186,7 +188,7 @@ class Server:
             lifetime=self.schedule.max_lifetime,
             max_lifetime=self.schedule.max_lifetime,
             new_id=self._new_id,
-            self_check=SelfCheck(Clock(), Deferred),
+            self_check=SelfCheck(Clock(), maybeDeferred),
         )
         if saved is not None:
             self._rotation.resume(saved)
