@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from jwksd.issuer import Issuer
 from jwksd.lifecycle import ManagedKey, Schedule, State, next_change
 from jwksd.mintrequest import MintRequest
-from jwksd.rotation import Rotation, Saved
+from jwksd.rotation import Rotation
 from jwksd.selfcheck import SelfCheck
+from jwksd.stores.memory import MemoryStore
 from tests.simulation.clocks import Wall
 from tests.simulation.documents import Answer, Keys, Sample, parse_freshness, parse_keys
 from tests.simulation.ledger import Ledger
@@ -63,7 +64,8 @@ class Server:
         self._latest = -1
         self._document: Any = None
         self._keys: Keys = {}
-        self._boot(offset, None)
+        self._store = MemoryStore()
+        self._boot(offset)
 
     # What the world asks for.
 
@@ -102,7 +104,7 @@ class Server:
     def observe(self) -> None:
         """Note what became of each key; no key goes back, or comes back."""
         now = self._clock.seconds()
-        ring = self._rotation.save().ring
+        ring = self._rotation._ring
         changes = [key for key in ring.keys if self._states.get(key.kid) is not key.state]
         gone = self._listed - {key.kid for key in ring.keys}
         self._listed = {key.kid for key in ring.keys}
@@ -115,7 +117,7 @@ class Server:
 
     def next_change(self) -> float | None:
         """When the ring is to change next, in true time."""
-        change = next_change(self._rotation.save().ring, self.schedule)
+        change = next_change(self._rotation._ring, self.schedule)
         return None if change is None else change - self._wall.offset
 
     # Trouble.
@@ -134,14 +136,13 @@ class Server:
     def restart(self, seconds: float, offset: float | None) -> None:
         """The process ends, and another goes on with its state after so long, with its clock where
         it was or at another offset."""
-        saved = self._rotation.save()
-        states = {key.kid: key.state for key in saved.ring.keys}
-        if any(states.get(pair.kid) in (None, State.RETIRED) for pair in saved.pairs):
+        states = {key.kid: key.state for key in self._rotation._ring.keys}
+        if any(states.get(kid) in (None, State.RETIRED) for kid in self._rotation._pairs):
             self._violation("has kept the private half of a retired key")
         self._wall.dead = True
         self.down = True
         offset = self._wall.offset if offset is None else offset
-        self._clock.callLater(seconds, self._boot, offset, saved)
+        self._clock.callLater(seconds, self._boot, offset)
         self._ledger.counts["restarts"] += 1
 
     def rotate(self) -> None:
@@ -158,22 +159,26 @@ class Server:
             return None
         key = self._rng.choice(keys)
         self.revoked.add(key.kid)
-        self._issuer.revoke(key.kid)
+        revoking = Deferred.fromCoroutine(self._issuer.revoke(key.kid))
+        revoking.addErrback(lambda failure: self._violation(f"revokes not: {failure.value}"))
         self._ledger.counts["revoked"] += 1
         self.observe()
         return key.kid
 
     # Inside.
 
-    def _boot(self, offset: float, saved: Saved | None) -> None:
+    def _boot(self, offset: float) -> None:
         self._wall = Wall(self._clock, offset)
         source = SlowKeys(
             self._wall, self._rng, self._ledger, self._longest, self._before_delivery, self.observe
         )
         self._rotation = self._class(
             clock=self._wall,
+            reactor=Clock(),
             steady=self._clock.seconds,
+            boot="the machine runs on",
             source=source,
+            store=self._store,
             algorithms=[ALG],
             schedule=self.schedule,
             max_waiting=8,
@@ -190,8 +195,7 @@ class Server:
             new_id=self._new_id,
             self_check=SelfCheck(Clock(), maybeDeferred),
         )
-        if saved is not None:
-            self._rotation.resume(saved)
+        self._issuer.open()
         self.down = False
         self._issuer.start()
         self.observe()
