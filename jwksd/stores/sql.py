@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThread, deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
@@ -110,8 +109,6 @@ class SqlStore:
 class Listener:
     """Hears of PostgreSQL's notifications on a thread of its own, and connects anew for ever."""
 
-    _log = Logger()
-
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._url = url
         self._changed = changed
@@ -133,10 +130,8 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except psycopg.Error as error:
-                # The follower, which polls, tells whoever is concerned that the store is away.
-                self._log.debug("not listening: {error}", error=error)
-                self._stopped.wait(1)
+            except psycopg.Error:
+                self._stopped.wait(1)  # the follower, which polls too, tells that the store is away
 
     def _listen(self) -> None:
         import psycopg
