@@ -104,7 +104,7 @@ class ListOptions(StoreOptions):
         single = {key.kid: key for key in contents.keys if key.expires is not None}
         rows = [_row(key, usage.get(key.kid, Usage())) for key in contents.ring.keys]
         rows += [
-            {"kid": key.kid, "alg": key.public["alg"], "state": "retired", "since": key.created}
+            {"kid": key.kid, "alg": key.alg, "state": "retired", "since": key.created}
             | {"until": key.expires, "signed": 1, "last_exp": key.expires}
             for key in sorted(single.values(), key=lambda key: (key.created, key.kid))
             if key.expires is not None and key.expires > time.time()

@@ -7,7 +7,6 @@ Laws of this module:
 """
 
 import json
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -116,24 +115,48 @@ class KeyPair:
         self._private = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Key:
     """A key as it is published: public members, the document with it alone, and its times.
 
     ``created`` and ``expires`` are NumericDates in whole seconds. The key is live while
-    ``now < expires``; None is without end.
+    ``now < expires``; None is without end. Keys do not change.
     """
 
-    public: PublicJWK
-    document: Document
-    created: int
-    expires: int | None
+    __slots__ = ("_public", "alg", "created", "document", "expires", "kid")
+
+    def __init__(
+        self, public: PublicJWK, document: Document, created: int, expires: int | None
+    ) -> None:
+        self._public: PublicJWK | None = public
+        self.kid: str = public["kid"]
+        self.alg: str = public.get("alg", "")
+        self.document = document
+        self.created = created
+        self.expires = expires
+
+    @classmethod
+    def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
+        """A key whose JWK is built when somebody needs it: most are only ever published."""
+        key = cls.__new__(cls)
+        key._public, key.kid, key.alg = None, kid, alg
+        key.document, key.created, key.expires = key_set([member]), created, expires
+        return key
 
     @property
-    def kid(self) -> str:
-        kid: str = self.public["kid"]
-        return kid
+    def is_built(self) -> bool:
+        """Whether its JWK is there already."""
+        return self._public is not None
+
+    @property
+    def public(self) -> PublicJWK:
+        """Its JWK."""
+        if self._public is None:
+            self._public = PublicJWK(**json.loads(bytes(self.document.members)))
+        return self._public
 
     def ending(self, expires: int | None) -> "Key":
         """The same key, with another end."""
-        return self if expires == self.expires else replace(self, expires=expires)
+        if expires == self.expires:
+            return self
+        members = bytes(self.document.members)
+        return Key.stored(self.kid, self.alg, members, self.created, expires)

@@ -3,7 +3,8 @@
 ``JWKSet`` finds a key by looking at all of them, has no call to remove one, and iterates in an
 order that differs between processes. The three indexes beside it settle that:
 
-1. A kid is in every index, or in none.
+1. A kid is in every index, or in none. A key that was stored comes into the JWKSet when that is
+   asked for, and not before.
 2. The documents' order is oldest first, then kid: the same in every process.
 3. The cost of a change grows with the logarithm of the number of keys, save for moving pointers.
 4. The document of all keys is built when it is first asked for after a change, and kept.
@@ -25,6 +26,7 @@ class KeyStore:
 
     def __init__(self) -> None:
         self._jwks = JWKSet()
+        self._unbuilt: dict[str, Key] = {}
         self._by_kid: dict[str, Key] = {}
         self._by_age: _Index = []
         self._by_expiry: _Index = []
@@ -40,6 +42,8 @@ class KeyStore:
     @property
     def jwks(self) -> JWKSet:
         """The live keys as jwcrypto knows them: public members only."""
+        while self._unbuilt:
+            self._jwks.add(self._unbuilt.popitem()[1].public)
         return self._jwks
 
     @property
@@ -56,7 +60,10 @@ class KeyStore:
         kid = key.kid
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")
-        self._jwks.add(key.public)
+        if key.is_built:
+            self._jwks.add(key.public)
+        else:
+            self._unbuilt[kid] = key
         self._by_kid[kid] = key
         insort(self._by_age, (key.created, kid))
         if key.expires is not None:
@@ -107,7 +114,8 @@ class KeyStore:
     def _forget(self, keys: list[Key]) -> None:
         members = self._jwks["keys"]
         for key in keys:
-            members.discard(key.public)
+            if self._unbuilt.pop(key.kid, None) is None:
+                members.discard(key.public)
         # Taking entries out one by one moves the rest of the list each time; past a few, one pass
         # over all of it is cheaper.
         if len(keys) * 64 < len(self._by_age):

@@ -242,7 +242,7 @@ def _status(key: Key) -> dict[str, object]:
     """What ``describe`` tells of one key: it has signed its one token, and expires with it."""
     return {
         "kid": key.kid,
-        "alg": key.public["alg"],
+        "alg": key.alg,
         "state": State.RETIRED.value,
         "since": key.created,
         "until": key.expires,

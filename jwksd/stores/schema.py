@@ -6,13 +6,11 @@ key that was withdrawn, kept for a while so that other nodes hear of it. All oth
 version whose ``gone`` rows may have been deleted already.
 """
 
-import json
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
 
-from jwksd.documents import key_set
-from jwksd.keys import Key, PublicJWK
+from jwksd.keys import Key
 from jwksd.lifecycle import ManagedKey, Ring, State
 
 SINGLE, GONE = "single", "gone"
@@ -58,10 +56,8 @@ def managed_key(row: Any) -> ManagedKey:
 
 def public_key(row: Any) -> Key:
     """The published half of any row; one of the ring has no end of its own."""
-    member = row.member.encode("ascii")
-    public = PublicJWK(**json.loads(member))
     expires = row.until if row.state == SINGLE else None
-    return Key(public, key_set([member]), row.created, expires)
+    return Key.stored(row.kid, row.alg, row.member.encode("ascii"), row.created, expires)
 
 
 def ring_of(row: Any, rows: Any) -> Ring:
@@ -90,7 +86,7 @@ def new_row(key: Key, state: str) -> dict[str, object]:
     """A row for a key that is published from now on."""
     return {
         "kid": key.kid,
-        "alg": key.public["alg"],
+        "alg": key.alg,
         "state": state,
         "created": key.created,
         "published": key.created,
