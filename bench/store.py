@@ -1,0 +1,131 @@
+"""What keeping keys costs: minting on SQLite and PostgreSQL beside memory, and starting with many.
+
+The databases are new ones in a temporary folder; PostgreSQL is started for this where it is
+installed. See README.md beside this file.
+"""
+
+import asyncio
+import random
+import sys
+import time
+from argparse import ArgumentParser
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from common import CHECKOUT, Report, running
+from jwcrypto.jwk import JWK
+from load import time_tokens
+from start import free_port, time_first_answer
+
+sys.path.insert(1, str(CHECKOUT))
+
+from jwksd.algorithms import ALGORITHMS
+from jwksd.keys import Key, KeyPair
+from jwksd.stores.database import Database
+from tests import postgres
+
+CONNECTIONS = 32
+STORED = 10_000
+MINTING = ("--alg", "ES256", "--max-keys", "1000000", "--reserve", "64", "--max-waiting", "1000")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """How much is measured."""
+
+    rounds: int
+    tokens: int
+    starts: int
+
+
+FULL = Samples(rounds=8, tokens=4000, starts=11)
+QUICK = Samples(rounds=1, tokens=300, starts=3)
+
+
+@contextmanager
+def engines(folder: str) -> Iterator[dict[str, Callable[[], str]]]:
+    """By name, how to have a new store of each kind; its ``--store``."""
+    numbers = count()
+    made = {
+        "memory": lambda: "memory",
+        "SQLite": lambda: f"sqlite:///{folder}/{next(numbers)}.db",
+    }
+    if postgres.find() is None:
+        yield made
+        return
+    with postgres.cluster() as cluster:
+        yield {**made, "PostgreSQL": cluster.new_database}
+
+
+def measure_minting(report: Report, stores: dict[str, Callable[[], str]], samples: Samples) -> None:
+    """Per-token ES256 tokens a second, each phase on a new store, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in stores}
+    for _ in range(samples.rounds):
+        for name, new_store in stores.items():
+            with running(*MINTING, "--store", new_store()) as daemon:
+                storm = time_tokens(daemon.port, CONNECTIONS, 100, samples.tokens)
+                seconds[name].append(asyncio.run(storm))
+    memory = median(seconds["memory"])
+    for name in stores:
+        rate = samples.tokens / median(seconds[name])
+        report.note(
+            f"per-token ES256 on {name}: {rate:.0f} tokens/s,"
+            f" {memory / median(seconds[name]):.2f} of memory"
+        )
+
+
+def measure_start(report: Report, stores: dict[str, Callable[[], str]], samples: Samples) -> None:
+    """First 200 with 10,000 stored keys, over that with none."""
+    port = free_port()
+    for name in stores.keys() - {"memory"}:
+        empty, full = stores[name](), stores[name]()
+        fill(empty, 0)
+        fill(full, STORED)
+        times: dict[str, list[float]] = {empty: [], full: []}
+        for _ in range(samples.starts):
+            for store, measured in times.items():
+                arguments = ["-m", "jwksd", "serve", "--port", str(port), "--store", store]
+                measured.append(time_first_answer([*arguments, "--max-keys", "100000"], port))
+        ratio = median(times[full]) / median(times[empty])
+        report.bounded(f"start with {STORED} keys in {name} over none", ratio, at_most=2)
+        report.note(f"{1000 * median(times[full]):.0f} ms and {1000 * median(times[empty]):.0f} ms")
+
+
+def fill(store: str, number: int) -> None:
+    """Put so many RSA keys into a store, whose moduli are random numbers."""
+    database = Database(store, None)
+    database.open()
+    if number:
+        database.insert([stored_key() for _ in range(number)])
+    database.close()
+
+
+def stored_key() -> Key:
+    """The public half of a key that signed a token valid for a day."""
+    modulus = (random.getrandbits(2048) | 1 << 2047 | 1).to_bytes(256, "big")
+    n = urlsafe_b64encode(modulus).rstrip(b"=").decode("ascii")
+    now = int(time.time())
+    return KeyPair(JWK(kty="RSA", n=n, e="AQAB"), ALGORITHMS["RS256"]).published(now, now + 86_400)
+
+
+def main() -> int:
+    """Measure, print, and answer the exit code."""
+    parser = ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="few samples; nothing is enforced")
+    arguments = parser.parse_args()
+    report = Report(enforced=not arguments.quick)
+    samples = QUICK if arguments.quick else FULL
+    with TemporaryDirectory() as folder, engines(str(Path(folder))) as stores:
+        measure_minting(report, stores, samples)
+        measure_start(report, stores, samples)
+    return report.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
