@@ -34,43 +34,45 @@ PYTHON_PACKAGES = ("requests",)
 def install(tools: Path) -> None:
     """Put what is missing into the folder; the Debian packages go where they belong."""
     tools.mkdir(parents=True, exist_ok=True)
-    _install_npm(tools)
+    install_npm(SOURCES, tools)
     _install_debian()
     _install_python(tools / "python")
 
 
-def _install_npm(tools: Path) -> None:
-    """The scripts go beside the packages, for there node looks for what they import."""
-    wanted = (SOURCES / "package.json").read_bytes()
-    shutil.copytree(SOURCES, tools, dirs_exist_ok=True)
+def install_npm(sources: Path, tools: Path) -> None:
+    """The packages that scripts need, and the scripts beside them: there node looks for imports."""
+    wanted = (sources / "package.json").read_bytes()
+    shutil.copytree(sources, tools, dirs_exist_ok=True)
     stamp = tools / "node_modules" / ".installed"
     if stamp.is_file() and stamp.read_bytes() == wanted:
         return
-    _quietly("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=tools)
+    quietly("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=tools)
     stamp.write_bytes(wanted)
 
 
 def _install_debian() -> None:
-    if _httpd() is not None and (MODULES / "mod_auth_openidc.so").is_file():
+    if system_program("apache2") is not None and (MODULES / "mod_auth_openidc.so").is_file():
         return
     if os.geteuid() != 0:
         raise SystemExit(f"install these Debian packages first: {' '.join(DEBIAN_PACKAGES)}")
-    _quietly("apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES)
+    quietly("apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES)
 
 
 def _install_python(folder: Path) -> None:
     missing = [name for name in PYTHON_PACKAGES if find_spec(name) is None]
     if missing and not folder.is_dir():
-        _quietly(sys.executable, "-m", "pip", "install", "--target", str(folder), *missing)
+        quietly(sys.executable, "-m", "pip", "install", "--target", str(folder), *missing)
     if missing:
         sys.path.append(str(folder))
 
 
-def _httpd() -> str | None:
-    return shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+def system_program(name: str) -> str | None:
+    """The path of an installed program, also of one that is not for every user's PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-def _quietly(*command: str, cwd: Path | None = None) -> None:
+def quietly(*command: str, cwd: Path | None = None) -> None:
+    """Run a command that is heard of only when it fails, which ends all."""
     done = subprocess.run(
         command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -136,10 +138,10 @@ def daemon(folder: Path, port: int, *options: str) -> Iterator[None]:
             stderr=log,
         )
     try:
-        _await_port(process, port)
+        await_port(process, port)
         yield
     finally:
-        _stop(process)
+        stop(process)
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def node_resource(tools: Path, issuer: str, audience: str) -> Iterator[str]:
             raise RuntimeError("resource.mjs does not start")
         yield url
     finally:
-        _stop(process)
+        stop(process)
 
 
 @contextmanager
@@ -170,16 +172,17 @@ def httpd(folder: Path, mode: str, defines: dict[str, str]) -> Iterator[str]:
     options = [f"-D{mode}", "-DFOREGROUND"]
     for name, value in defines.items():
         options += ["-C", f'Define {name} "{value}"']
-    program = _httpd() or "apache2"
+    program = system_program("apache2") or "apache2"
     process = subprocess.Popen([program, *options, "-f", str(SOURCES / "httpd.conf")])
     try:
-        _await_port(process, port)
+        await_port(process, port)
         yield f"http://127.0.0.1:{port}/resource"
     finally:
-        _stop(process)
+        stop(process)
 
 
-def _await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
+def await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait until the process listens, ten seconds at most."""
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -190,7 +193,8 @@ def _await_port(process: "subprocess.Popen[bytes]", port: int) -> None:
     raise RuntimeError(f"nothing listens on port {port}; exit code {process.poll()}")
 
 
-def _stop(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """End the process, and reap it."""
     process.terminate()
     try:
         process.communicate(timeout=10)
