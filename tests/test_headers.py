@@ -121,7 +121,7 @@ class DocumentHeaderTests(HeadersTestCase):
         """On alert the shorter Cache-Control is as well-formed as the usual one."""
         issuer, revoked = self.make("rotating")
         calm = issuer.cache_control
-        issuer.revoke(revoked)
+        self.successResultOf(Deferred.fromCoroutine(issuer.revoke(revoked)))
         self.assertNotEqual(issuer.cache_control, calm)
         token = self.successResultOf(Deferred.fromCoroutine(issuer.mint(MintRequest())))
         self.assertEqual(self.assert_clean(issuer, token.kid), {b"200", b"304"})

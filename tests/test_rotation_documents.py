@@ -176,7 +176,7 @@ class Play:
 
     def _around_a_change(self) -> tuple[float, float]:
         """How long until half a second before the next change, and until the very moment."""
-        change: Any = self._issuer.describe_keys()["next_change"]  # None while a key is made
+        change = self._described()["next_change"]  # None while a key is made
         seconds = max(0.5, (change or 0) - self._clock.seconds())
         return seconds - 0.5, seconds
 
@@ -198,15 +198,20 @@ class Play:
     def _revoke(self) -> None:
         kid = self._random.choice(self._course.looks[-1].document.kids)
         if any(key["kid"] == kid for key in self._keys()):
-            self._issuer.revoke(kid)
+            self._start(self._issuer.revoke(kid))
             self._course.revoked[kid] = self._clock.seconds()
 
     def _start(self, work: Any) -> "Deferred[Any]":
         return Deferred.fromCoroutine(work)
 
     def _keys(self) -> Sequence[Mapping[str, Any]]:
-        keys: Any = self._issuer.describe_keys()["keys"]
+        keys: Sequence[Mapping[str, Any]] = self._described()["keys"]
         return keys
+
+    def _described(self) -> Any:
+        described: list[Any] = []
+        self._start(self._issuer.describe_keys()).addCallback(described.append)
+        return described[0]
 
     def _look(self, tag: str) -> None:
         *gets, conditional = self._client.get(*[(JWKS, "")] * GETS, (JWKS, tag))

@@ -18,13 +18,14 @@ from tests.simulation.verifiers import (
     Keyfunc,
     Longest,
     MaxAge,
+    OldPyJwt,
     PyJwt,
     Uncached,
     Verifier,
 )
 
 _KINDS: Sequence[type[Verifier]] = (
-    Uncached, MaxAge, MaxAge, Longest, Longest, PyJwt, PyJwt, Jose, Jose, Keyfunc, Hourly,
+    Uncached, MaxAge, MaxAge, Longest, Longest, PyJwt, OldPyJwt, Jose, Jose, Keyfunc, Hourly,
 )  # fmt: skip
 
 
