@@ -365,7 +365,12 @@ class RotatingTests(ProcessTestCase):
                 known = [key["kid"] for key in json.loads(ask(connection, "GET", JWKS)[1])["keys"]]
         self.assertIn(kid, known)
         log = daemon.log.read_text()
-        for kid, state in ((first, "pending"), (first, "active"), (first, "retired")):
+        for kid, state in (
+            (first, "active"),
+            (kid, "pending"),
+            (first, "retired"),
+            (kid, "active"),
+        ):
             self.assertIn(f"key {kid} (ES256) is {state}", log)
 
 
