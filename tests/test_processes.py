@@ -365,13 +365,9 @@ class RotatingTests(ProcessTestCase):
                 known = [key["kid"] for key in json.loads(ask(connection, "GET", JWKS)[1])["keys"]]
         self.assertIn(kid, known)
         log = daemon.log.read_text()
-        for kid, state in (
-            (first, "active"),
-            (kid, "pending"),
-            (first, "retired"),
-            (kid, "active"),
-        ):
-            self.assertIn(f"key {kid} (ES256) is {state}", log)
+        events = [(first, "active"), (kid, "pending"), (first, "retired"), (kid, "active")]
+        for name, state in events:
+            self.assertIn(f"key {name} (ES256) is {state}", log)
 
 
 class RequestTests(ProcessTestCase):
