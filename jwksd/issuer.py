@@ -26,6 +26,11 @@ EXPIRED_SINCE = 3600
 """How long ago a token asked for with ``expired`` has expired, in seconds."""
 
 
+def no_such_key(kid: str) -> UnknownKey:
+    """The error of a kid that no document shows."""
+    return UnknownKey(f"no live key has the kid {kid}: it is unknown here, or has expired")
+
+
 class Issuer:
     """Signs tokens as ``name`` (the ``iss`` claim) and publishes the keys that verify them.
 
@@ -149,10 +154,15 @@ class Issuer:
         Raises:
             UnknownKey: no live key has this kid.
         """
+        document = self.find_key(kid)
+        if document is None:
+            raise no_such_key(kid)
+        return document
+
+    def find_key(self, kid: str) -> Document | None:
+        """The document with one live key, or None."""
         key = self._keys().get(kid)
-        if key is None:
-            raise UnknownKey(f"no live key has the kid {kid}: it is unknown here, or has expired")
-        return key.document
+        return None if key is None else key.document
 
     async def rotate(self, alg: str | None = None) -> Mapping[str, object]:
         """Replace a key as soon as that is safe; ``kid`` is that of the next key, ``at`` when.

@@ -47,6 +47,7 @@ class Settings:
     dev: bool = False
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
+    no_access_log: bool = False
 
     def schedule(self) -> Schedule:
         """The numbers of the rotation.
@@ -240,6 +241,7 @@ OPTIONS: tuple[Option, ...] = (
         "allow-remote-minting", _flag, "let other machines in, and mint tokens for anyone there"
     ),
     Option("allow-remote-dev", _flag, "let other machines change the server by /dev"),
+    Option("no-access-log", _flag, "write no line for each request"),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}

@@ -239,7 +239,12 @@ def makeService(options: Options) -> Daemon:
         new_id=lambda: str(uuid4()),
         self_check=self_check,
     )
-    site = Site(make_root(issuer, dev), reactor, dev=settings.dev)
+    site = Site(
+        make_root(issuer, dev),
+        reactor,
+        dev=settings.dev,
+        access_log=not settings.no_access_log,
+    )
     listener = Listener(
         _endpoints(reactor, settings),
         site,

@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from jwksd.errors import JwksdError, MethodNotAllowed, UnknownPath
+from jwksd.web.lane import Again
 
 Headers = Iterable[tuple[bytes, bytes]]
 Handler = Callable[[Request], "Deferred[None] | None"]
@@ -25,11 +26,22 @@ NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
 _log = Logger()
 
 
-def respond(request: Request, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+def respond(
+    request: Request,
+    status: int,
+    body: bytes = b"",
+    headers: Headers = (),
+    again: Again | None = None,
+) -> None:
     """Answer a request, whatever its method; the one way out for every answer.
 
     HEAD gets the headers of GET (RFC 9110 §9.3.2); 204 and 304 get no Content-Length (§8.6).
+
+    Args:
+        again: where the same request, octet for octet, is to be answered with the same status and
+            headers as long as this gives a body.
     """
+    request.again = again  # type: ignore[attr-defined]  # ours has it: see site.Request
     request.setResponseCode(status)
     for name, value in headers:
         request.setHeader(name, value)

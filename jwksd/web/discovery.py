@@ -57,7 +57,9 @@ class DiscoveryResource(JsonResource):
             members = metadata(self._issuer.name, self._issuer.algorithms)
             self._document = document(json.dumps(members).encode("utf-8"))
         self._tell_mismatch(request)
-        respond_document(request, self._document, b"application/json", b"public, max-age=300")
+        respond_document(
+            request, self._document, b"application/json", b"public, max-age=300", lambda: True
+        )
 
     def _tell_mismatch(self, request: Request) -> None:
         """Log, once a host: a client compares the two (OIDC Discovery §4.3)."""

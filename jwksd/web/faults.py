@@ -96,6 +96,12 @@ class Faults:
         self._queue.clear()
         return count
 
+    @property
+    def pending(self) -> bool:
+        """Whether the next answer would meet one."""
+        self._drop_ended()
+        return bool(self._queue)
+
     def next(self) -> Fault | None:
         """The fault of this answer, or None when all is well."""
         self._drop_ended()
@@ -138,11 +144,14 @@ class FaultyKeySetResource(KeySetResource):
             return super()._get(request)
         if fault.kind == "delay":
             return deferLater(self._faults.reactor, fault.delay, self._late, request)
-        FAULTS[fault.kind](request, fault, self._document())
+        FAULTS[fault.kind](request, fault, self._issuer.key_set())
         return None
 
     def _late(self, request: Request) -> None:
         super()._get(request)
+
+    def is_current(self, document: Document, cache_control: bytes) -> bool:
+        return not self._faults.pending and super().is_current(document, cache_control)
 
 
 def _status(request: Request, fault: Fault, current: Document) -> None:

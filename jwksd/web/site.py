@@ -6,11 +6,14 @@ The laws of the site:
 2. Bytes that are no request are answered with a problem document, then the connection is closed.
 3. ``drain`` lets every request that has begun finish; nothing new is accepted after it.
 4. The access log never holds a query: clients put passwords there.
+5. The lane answers only between two requests of a connection, and only what it was told that way.
 """
 
 import re
 from http import HTTPStatus
 from io import BytesIO
+from socket import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,13 +21,14 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IReactorTime,
-    ITCPTransport,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
@@ -35,6 +39,7 @@ from jwksd.errors import (
     RequestTimeout,
 )
 from jwksd.web.base import error_of, header, problem, problem_headers, respond_problem
+from jwksd.web.lane import END, MAX_HEAD, Again, Entry, Lane, entry_of
 from jwksd.web.parameters import MAX_BODY
 
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
@@ -53,6 +58,7 @@ class Request(server.Request):
 
     channel: "Channel"
     content: BytesIO
+    again: Again | None = None
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -113,7 +119,122 @@ class Channel(http.HTTPChannel):
     """One connection."""
 
     site: "Site"
-    transport: ITCPTransport
+    transport: Any
+    _HTTPChannel__first_line: int
+
+    _at_rest = False
+    """Whether nothing of a request is here, in part or whole, read or answered."""
+
+    _answered_at = 0.0
+    _socket: socket | None = None
+    _recorded: list[bytes] | None = None
+    _done: Request | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if type(self.transport) is Server:  # plain TCP, whose octets nothing else touches
+            self._socket = self.transport.socket
+        self._at_rest = True
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._at_rest:
+            entry = self.site.lane.entries.get(data)
+            if entry is not None and self._repeat(data, entry):
+                return
+            data = self._one_by_one(data)
+            if not data:
+                return
+        super().dataReceived(data)
+        self._at_rest = self._is_at_rest()
+
+    def _one_by_one(self, data: bytes) -> bytes:
+        """Answer whole requests, known or new, each by itself; what is left is for the parser."""
+        while self._at_rest:
+            end = data.find(END, 0, MAX_HEAD) + len(END)
+            if end < len(END):
+                break
+            head, data = data[:end], data[end:]
+            entry = self.site.lane.entries.get(head)
+            if entry is None or not self._repeat(head, entry):
+                self._learn(head)
+        # What follows a request after which the connection ends is nobody's.
+        return b"" if self.transport.disconnecting else data
+
+    def _learn(self, head: bytes) -> None:
+        """Answer a request in the ordinary way, and remember how, if it can be repeated."""
+        self._recorded, self._done = [], None
+        super().dataReceived(head)
+        self._at_rest = self._is_at_rest()
+        recorded, request = b"".join(self._recorded), self._done
+        self._recorded = self._done = None
+        if request is None or request.again is None or not self._at_rest:
+            return
+        entry = entry_of(recorded, request.again, told(request), bodiless=request.method == b"HEAD")
+        if entry is not None:
+            self.site.lane.remember(head, entry)
+
+    def _repeat(self, head: bytes, entry: Entry) -> bool:
+        """Whether the request was answered as it was before."""
+        message = entry.message(self.site.lane.date())
+        if message is None or self.transport.disconnecting:
+            self.site.lane.forget(head)
+            return False
+        self._answered_at = self.site.reactor.seconds()
+        self._send(message)
+        if self.site.access_log:
+            self.site.log_repeated(self, entry)
+        return True
+
+    def _send(self, message: tuple[bytes, ...]) -> None:
+        """Send at once what the socket takes, if nothing waits; leave the rest to the reactor."""
+        sock, transport = self._socket, self.transport
+        if sock is None or transport.dataBuffer or transport._tempDataBuffer:
+            for piece in message:
+                transport.write(piece)
+            return
+        try:
+            sent = sock.send(message[0]) if len(message) == 1 else sock.sendmsg(message)
+        except OSError:  # would block, or is lost: the transport finds out which
+            sent = 0
+        for piece in message:
+            if sent < len(piece):
+                transport.write(piece[sent:])
+            sent = max(0, sent - len(piece))
+
+    def _is_at_rest(self) -> bool:
+        return (
+            not self.requests
+            and not self._buffer
+            and not self.paused
+            and not self._handlingRequest
+            and not self._waitingForTransport
+            and bool(self.line_mode)
+            and bool(self.persistent)
+            and self._HTTPChannel__first_line == 1  # 2: after the one empty line that is allowed
+            and not self.transport.disconnecting
+            and not self.site.draining
+        )
+
+    def requestDone(self, request: Request) -> None:
+        self._done = request
+        super().requestDone(request)
+        if not self._busyReceiving:
+            self._at_rest = self._is_at_rest()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        if self._recorded is not None:
+            fields = [
+                b"%b: %b\r\n" % (name, value)
+                for name, values in headers.getAllRawHeaders()
+                for value in values
+            ]
+            self._recorded += [b"%b %b %b\r\n" % (version, code, reason), *fields, b"\r\n"]
+        super().writeHeaders(version, code, reason, headers)
+
+    def write(self, data: bytes) -> None:
+        if self._recorded is not None:
+            self._recorded.append(data)
+        super().write(data)
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         # twisted.web looks for close in the first field line only, and between spaces.
@@ -132,6 +253,7 @@ class Channel(http.HTTPChannel):
         """
         super().pauseProducing()
         self.paused = True
+        self._at_rest = False
         self._networkProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -157,12 +279,20 @@ class Channel(http.HTTPChannel):
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
+        rest = self._answered_at + (self.timeOut or 0) - self.site.reactor.seconds()
+        if not self.requests and rest > 0 and self.timeOut:
+            # What the lane answers moves no timer; the time that it would have given is given now.
+            period = self.timeOut
+            self.setTimeout(rest)
+            self.timeOut = period
+            return
         if self.requests:
             self._tell(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
 
     def drain(self) -> None:
         """Close now if no request has begun, else after the one that has."""
+        self._at_rest = False
         if self.requests:
             self.persistent = 0
         else:
@@ -210,12 +340,20 @@ class Channel(http.HTTPChannel):
 
 def access_log_line(timestamp: str, request: http.Request) -> str:
     """A line of the access log: common log format, without the query."""
+    return log_line(request.getClientAddress(), timestamp, told(request), request.sentLength)
+
+
+def log_line(address: IAddress, timestamp: str | None, what: str, length: int) -> str:
+    """A line of the access log about an answer with a body of so many octets."""
+    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {what} {length or '-'}"
+
+
+def told(request: http.Request) -> str:
+    """What the access log tells of a request and its answer, client, time and length aside."""
     path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
     method = request.method[:20].decode("ascii", "backslashreplace")
-    client = getattr(request.getClientAddress(), "host", None) or "-"
-    length = request.sentLength or "-"
     version = request.clientproto.decode("ascii", "backslashreplace")
-    return f'{client} - - {timestamp} "{method} {path} {version}" {request.code} {length}'
+    return f'"{method} {path} {version}" {request.code}'
 
 
 class Site(server.Site):
@@ -226,7 +364,14 @@ class Site(server.Site):
 
     _log = Logger()
 
-    def __init__(self, resource: IResource, reactor: IReactorTime, *, dev: bool = False) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        *,
+        dev: bool = False,
+        access_log: bool = True,
+    ) -> None:
         super().__init__(
             resource,
             reactor=reactor,
@@ -234,6 +379,8 @@ class Site(server.Site):
             logFormatter=access_log_line,
         )
         self.dev = dev
+        self.access_log = access_log
+        self.lane = Lane()
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
@@ -242,6 +389,17 @@ class Site(server.Site):
         channel: Channel = super().buildProtocol(addr)
         self._channels.add(channel)
         return channel
+
+    def log(self, request: http.Request) -> None:
+        if self.access_log:
+            super().log(request)
+
+    def log_repeated(self, channel: Channel, entry: Entry) -> None:
+        """The line that ``log`` would write of an answer that was repeated."""
+        if self._logFile is not None:
+            address = channel.transport.getPeer()
+            line = log_line(address, self._logDateTime, entry.told, entry.length)
+            self._logFile.write(line + "\n")
 
     def connection_closed(self, channel: Channel) -> None:
         """Called by a channel when its connection is gone."""

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from jwksd.documents import Document
-from jwksd.errors import UnknownKey
-from jwksd.issuer import Issuer
+from jwksd.issuer import Issuer, no_such_key
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
+from jwksd.web.lane import Again
 from jwksd.web.negotiation import names, none_match
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
@@ -24,9 +25,16 @@ PREFLIGHT: Headers = (
 
 
 def respond_document(
-    request: Request, document: Document, media_type: bytes, cache_control: bytes
+    request: Request,
+    document: Document,
+    media_type: bytes,
+    cache_control: bytes,
+    is_current: Callable[[], bool] | None = None,
 ) -> None:
-    """Answer GET or HEAD with a document, or with 304 when the client has it already."""
+    """Answer GET or HEAD with a document, or with 304 when the client has it already.
+
+    The same answer is given again as long as ``is_current`` says so.
+    """
     headers = (
         *_PUBLIC,
         (b"Cache-Control", cache_control),
@@ -34,22 +42,32 @@ def respond_document(
         (b"Vary", b"Accept"),
     )
     if not none_match(header(request, b"if-none-match"), document.etag):
-        respond(request, 304, headers=headers)
+        respond(request, 304, b"", headers, _while(is_current, b""))
         return
-    respond(request, 200, document.body, ((b"Content-Type", media_type), *headers))
+    fields = ((b"Content-Type", media_type), *headers)
+    respond(request, 200, document.body, fields, _while(is_current, document.body))
 
 
-def respond_key_set(request: Request, document: Document, cache_control: bytes) -> None:
+def _while(is_current: Callable[[], bool] | None, body: bytes) -> Again | None:
+    return None if is_current is None else lambda: body if is_current() else None
+
+
+def respond_key_set(
+    request: Request,
+    document: Document,
+    cache_control: bytes,
+    is_current: Callable[[], bool] | None = None,
+) -> None:
     """Answer with a JWK Set."""
     accept = header(request, b"accept")
     media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
-    respond_document(request, document, media_type, cache_control)
+    respond_document(request, document, media_type, cache_control, is_current)
 
 
 class KeySetResource(JsonResource):
     """A JWK Set, and how long it may be cached, as they are at each request."""
 
-    def __init__(self, issuer: Issuer, document: Callable[[], Document]) -> None:
+    def __init__(self, issuer: Issuer, document: Callable[[], Document | None]) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
         self._document = document
@@ -60,20 +78,30 @@ class KeySetResource(JsonResource):
     def _get(self, request: Request) -> "Deferred[None] | None":
         if self._issuer.reads_through:
             return Deferred.fromCoroutine(self._read_through(request))
-        respond_key_set(request, self._document(), self._issuer.cache_control)
+        self._respond(request)
         return None
+
+    def _respond(self, request: Request) -> None:
+        document, cache_control = self._document(), self._issuer.cache_control
+        assert document is not None  # noqa: S101  # it was found a moment ago
+        is_current = partial(self.is_current, document, cache_control)
+        respond_key_set(request, document, cache_control, is_current)
+
+    def is_current(self, document: Document, cache_control: bytes) -> bool:
+        """Whether the same answer would be given now."""
+        return self._document() is document and self._issuer.cache_control is cache_control
 
     async def _read_through(self, request: Request) -> None:
         """Another node may have answered a token, and this request be from who has it."""
         await self._issuer.refresh()
-        respond_key_set(request, self._document(), self._issuer.cache_control)
+        self._respond(request)
 
 
 class SingleKeyResource(KeySetResource):
     """The set with one key, which does not change while the key lives."""
 
     def _get(self, request: Request) -> None:
-        respond_key_set(request, self._document(), self._issuer.cache_control)
+        self._respond(request)
 
 
 class WellKnownResource(NotFound):
@@ -93,10 +121,8 @@ class WellKnownResource(NotFound):
         return self._single_key(kid[1].decode("ascii"))
 
     def _single_key(self, kid: str, *, refreshed: bool = False) -> Resource:
-        try:
-            document = self._issuer.single_key(kid)
-        except UnknownKey as error:
-            if self._issuer.reads_through and not refreshed:
-                return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
-            return NotFound(error)
-        return SingleKeyResource(self._issuer, lambda: document)
+        if self._issuer.find_key(kid) is not None:
+            return SingleKeyResource(self._issuer, partial(self._issuer.find_key, kid))
+        if self._issuer.reads_through and not refreshed:
+            return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
+        return NotFound(no_such_key(kid))
