@@ -1,0 +1,358 @@
+"""The lane: what it repeats, what it does not, and that it never repeats what is no longer true."""
+
+import json
+import re
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from jwksd.devclock import DevClock
+from jwksd.issuer import Issuer
+from jwksd.mintrequest import MintRequest
+from jwksd.web import lane
+from jwksd.web.faults import Fault, Faults
+from jwksd.web.lane import Entry, Lane, entry_of
+from jwksd.web.root import Dev, make_root
+from jwksd.web.site import Site
+from tests.support import NOW, SCHEDULE, make_issuer
+
+JWKS = "/.well-known/jwks.json"
+
+
+def get(path: str, *fields: str, method: str = "GET") -> bytes:
+    """A plain request."""
+    head = "".join(f"{field}\r\n" for field in ("Host: localhost", *fields))
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
+
+
+def masked(answers: bytes) -> bytes:
+    """With dates and tokens aside."""
+    answers = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: -", answers)
+    return re.sub(rb"eyJ[\w-]*\.[\w-]*\.[\w-]*", b"TOKEN", answers)
+
+
+class Client:
+    """A connection to a site, in memory."""
+
+    def __init__(self, site: Site) -> None:
+        self.transport = StringTransport()
+        self.channel: Any = site.buildProtocol(None)
+        self.transport.abortConnection = self.lose  # type: ignore[method-assign]
+        self.channel.makeConnection(self.transport)
+        self.lost = False
+
+    def send(self, octets: bytes) -> bytes:
+        """What is answered to this."""
+        before = len(self.transport.value())
+        if not self.transport.disconnecting:
+            self.channel.dataReceived(octets)
+        return self.transport.value()[before:]
+
+    def lose(self) -> None:
+        if not self.lost:
+            self.lost = True
+            self.channel.connectionLost(Failure(ConnectionDone()))
+
+
+class LaneTestCase(SynchronousTestCase):
+    policy = "rotating"
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.issuer = make_issuer(self.clock, policy=self.policy)
+        self.issuer.start()
+        self.site = self.make_site()
+        self.client = Client(self.site)
+
+    def make_site(self, **options: Any) -> Site:
+        return Site(make_root(self.issuer, options.pop("dev", None)), self.clock, **options)
+
+    def mint(self, **wish: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(self.issuer.mint(MintRequest(**wish))))
+
+    def is_repeated(self, request: bytes, client: Client | None = None) -> bool:
+        """Whether the lane answers it, and as the ordinary way does."""
+        client = client or self.client
+        ordinary = client.send(request)
+        learned = self.site.lane.entries.get(request)
+        calls: list[Entry] = []
+        repeat = client.channel._repeat
+
+        def watch(head: bytes, entry: Entry) -> bool:
+            calls.append(entry)
+            return bool(repeat(head, entry))
+
+        client.channel._repeat = watch
+        try:
+            self.assertEqual(masked(client.send(request)), masked(ordinary))
+        finally:
+            del client.channel._repeat
+        return learned is not None and calls == [learned]
+
+
+class RepeatTests(LaneTestCase):
+    def test_plain_requests_for_documents_are_repeated(self) -> None:
+        """GET, HEAD and 304 of each document, whatever the media type."""
+        kid = json.loads(self.issuer.key_set().body)["keys"][0]["kid"]
+        etag = self.issuer.key_set().etag.decode()
+        for request in (
+            get(JWKS),
+            get(JWKS, method="HEAD"),
+            get(JWKS, "Accept: application/jwk-set+json"),
+            get(JWKS, f"If-None-Match: {etag}"),
+            get(JWKS, f"If-None-Match: {etag}", method="HEAD"),
+            get(f"{JWKS}?x=1"),
+            get(f"/.well-known/{kid}.json"),
+            get("/.well-known/openid-configuration"),
+        ):
+            with self.subTest(request=request):
+                self.assertTrue(self.is_repeated(request))
+
+    def test_other_requests_take_the_ordinary_way(self) -> None:
+        """Errors, other methods, bodies, closing connections and older versions."""
+        for request in (
+            get("/nothing"),
+            get("/readyz"),
+            get(JWKS, method="OPTIONS"),
+            get(JWKS, method="POST"),
+            get(JWKS, "Content-Length: 2") + b"{}",
+            get(JWKS, "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+            get(JWKS, "Connection: close"),
+            get(JWKS).replace(b"1.1", b"1.0"),
+            get(JWKS, f"X: {'x' * lane.MAX_HEAD}"),
+        ):
+            with self.subTest(request=request[:60]):
+                client = Client(self.site)
+                client.send(request)
+                self.assertEqual(self.site.lane.entries, {})
+
+    def test_the_date_is_of_the_moment(self) -> None:
+        """Everything else may be repeated, the date is told anew each second."""
+        dates = Lane()
+        first = dates.date()
+        self.assertRegex(first, rb"\A\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\Z")
+        dates._date_ends = 0
+        self.assertIsNot(dates.date(), first)
+
+    def test_the_access_log_has_the_same_line(self) -> None:
+        """Client, request, status and length; nothing where it is off."""
+        written: list[str] = []
+        for access_log, lines in ((True, 2), (False, 0)):
+            self.site = self.make_site(access_log=access_log)
+            self.site._logFile = type("Log", (), {"write": written.append})
+            client = Client(self.site)
+            for _ in range(2):
+                client.send(get(f"{JWKS}?password=x"))
+            self.assertEqual((len(written), len(set(written))), (lines, min(1, lines)))
+            written.clear()
+
+    def test_an_idle_connection_is_closed_when_it_has_been_idle(self) -> None:
+        """Sixty seconds after the last answer, whoever gave it; not sooner."""
+        self.client.send(get(JWKS))
+        self.clock.advance(59)
+        self.client.send(get(JWKS))
+        self.clock.advance(59)
+        self.assertFalse(self.client.transport.disconnecting)
+        self.client.send(get("/readyz"))
+        self.clock.advance(59.5)
+        self.client.send(get(JWKS))
+        self.clock.advance(59.5)
+        self.assertFalse(self.client.transport.disconnecting)
+        self.clock.advance(0.5)
+        self.assertTrue(self.client.transport.disconnecting)
+
+
+class ChangeTests(LaneTestCase):
+    """What changes between two identical requests is never answered stale."""
+
+    def set_is_current(self, client: Client | None = None) -> None:
+        _, _, body = (client or self.client).send(get(JWKS)).partition(b"\r\n\r\n")
+        self.assertEqual(body, self.issuer.key_set().body)
+
+    def test_a_rotation_is_seen_in_the_next_answer(self) -> None:
+        """Takeover, end and new keys, with and without timers."""
+        for seconds in (SCHEDULE.rotation_interval, SCHEDULE.retention, 10 * SCHEDULE.propagation):
+            self.set_is_current()
+            self.clock.rightNow += seconds
+            self.set_is_current()
+            self.clock.advance(0)
+            self.set_is_current()
+
+    def test_a_revocation_is_seen_in_the_next_answer(self) -> None:
+        """In the set, in the headers, and by the document of the key."""
+        kid = self.mint().kid
+        for _ in range(2):
+            self.assertIn(b" 200 OK", self.client.send(get(f"/.well-known/{kid}.json")))
+            self.set_is_current()
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
+        self.assertIn(b"404 Not Found", self.client.send(get(f"/.well-known/{kid}.json")))
+        self.assertIn(b"max-age=60\r\n", self.client.send(get(JWKS)))
+        self.set_is_current()
+        self.clock.advance(SCHEDULE.propagation)
+        self.assertIn(b"max-age=1000,", Client(self.site).send(get(JWKS)))
+
+    def test_a_tag_that_is_old_is_answered_with_the_set(self) -> None:
+        """304 as long as the set is the same, 200 then."""
+        conditional = get(JWKS, f"If-None-Match: {self.issuer.key_set().etag.decode()}")
+        for _ in range(3):
+            self.assertIn(b" 304 Not Modified", self.client.send(conditional))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys()))
+        self.assertIn(b" 200 OK", self.client.send(conditional))
+
+    def test_a_fault_is_met_by_the_next_request(self) -> None:
+        """As many as it has answers; then the set is well again."""
+        faults = Faults(self.clock)
+        self.site = self.make_site(dev=Dev(DevClock(self.clock), faults))
+        client = Client(self.site)
+        for _ in range(2):
+            self.set_is_current(client)
+        faults.add(Fault("status", count=2, until=None))
+        codes = [client.send(get(JWKS)).split()[1] for _ in range(4)]
+        self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
+
+    def test_a_server_that_stops_answers_no_more(self) -> None:
+        """A connection at rest is closed, and what comes on it is nobody's."""
+        self.client.send(get(JWKS))
+        self.site.drain()
+        self.assertEqual(self.client.send(get(JWKS)), b"")
+        self.client.lose()
+
+
+class PerTokenChangeTests(LaneTestCase):
+    policy = "per-token"
+
+    def test_a_token_is_seen_in_the_next_answer(self) -> None:
+        """Its key is in the set from its answer on, and gone at its second."""
+        for _ in range(3):
+            self.client.send(get(JWKS))
+            kid = self.mint().kid.encode()
+            self.assertIn(kid, self.client.send(get(JWKS)))
+            self.assertIn(kid, self.client.send(get(JWKS)))
+        self.clock.rightNow += 3600
+        self.assertTrue(self.client.send(get(JWKS)).endswith(b'{"keys":[]}'))
+
+
+class BoundTests(SynchronousTestCase):
+    """What is remembered is bounded."""
+
+    answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nab"
+
+    def entry(self, answer: bytes = answer) -> Entry:
+        entry = entry_of(answer, lambda: b"ab", "told", bodiless=False)
+        assert entry is not None
+        return entry
+
+    def test_the_oldest_give_way(self) -> None:
+        """Past so many entries."""
+        known = Lane()
+        for number in range(lane.MAX_ENTRIES + 5):
+            known.remember(b"%d" % number, self.entry())
+        self.assertEqual(len(known.entries), lane.MAX_ENTRIES)
+        self.assertNotIn(b"4", known.entries)
+        self.assertIn(b"5", known.entries)
+
+    def test_octets_are_bounded_too(self) -> None:
+        """Of requests and answers together; forgetting gives all of them back."""
+        known, long = Lane(), self.answer + b"x" * 100_000
+        for number in range(200):
+            known.remember(b"%d" % number, self.entry(long))
+            self.assertLessEqual(known.octets, lane.MAX_OCTETS)
+        for request in list(known.entries):
+            known.forget(request)
+        known.forget(b"unknown")
+        self.assertEqual(known.octets, 0)
+
+    def test_what_is_odd_is_not_remembered(self) -> None:
+        """Another status, or a head without exactly one date."""
+        for answer in (
+            b"HTTP/1.1 404 Not Found\r\nDate: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nab\r\nDate: x\r\n",
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nDate: y\r\n\r\n",
+        ):
+            self.assertIsNone(entry_of(answer, lambda: b"ab", "told", bodiless=False))
+
+    def test_a_large_body_is_not_copied(self) -> None:
+        """It is sent as the second piece."""
+        body = b"x" * 100_000
+        answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100000\r\n\r\n" + body
+        entry = entry_of(answer, lambda: body, "told", bodiless=False)
+        assert entry is not None
+        head, sent = entry.message(b"y") or (b"", b"")
+        self.assertIs(sent, body)
+        self.assertIn(b"Date: y\r\n", head)
+
+
+class NoLane(Lane):
+    """For a site without one."""
+
+    def remember(self, request: bytes, entry: Entry) -> None:
+        pass
+
+
+REQUESTS = [
+    get(JWKS),
+    get(JWKS, method="HEAD"),
+    get(JWKS, "If-None-Match: *"),
+    get("/.well-known/openid-configuration"),
+    get("/nothing"),
+    get("/auth", "Content-Length: 0", method="POST"),
+    get("/auth", "Content-Length: 14", method="POST") + b'{"lifetime":5}',
+    get("/auth", "Content-Type: application/json", "Content-Length: 14", method="POST")
+    + b'{"lifetime":5}',
+    b"\r\n" + get(JWKS),
+    get(JWKS, "Content-Length: 3") + b"GET",
+    get(JWKS, "Connection: close"),
+    b"GET " + JWKS.encode() + b" HTTP/1.0\r\n\r\n",
+    b"nonsense\r\n\r\n",
+]
+
+
+class EqualityTests(SynchronousTestCase):
+    """Two sites, one with the lane and one without, are told apart by nothing."""
+
+    def answers(self, pieces: list[bytes], *, with_lane: bool) -> tuple[bytes, bool]:
+        clock = Clock()
+        clock.advance(NOW)
+        issuer = self.issuer(clock)
+        site = Site(make_root(issuer), clock, access_log=False)
+        if not with_lane:
+            site.lane = NoLane()
+        client = Client(site)
+        for piece in pieces:
+            client.send(piece)
+        return masked(client.transport.value()), client.transport.disconnecting
+
+    def issuer(self, clock: Clock) -> Issuer:
+        issuer = make_issuer(clock, policy="rotating")
+        issuer.start()
+        return issuer
+
+    def assert_equal(self, pieces: list[bytes]) -> None:
+        self.assertEqual(
+            self.answers(pieces, with_lane=True), self.answers(pieces, with_lane=False)
+        )
+
+    @settings(max_examples=60)
+    @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8), st.data())
+    def test_however_requests_are_cut(self, requests: list[bytes], data: st.DataObject) -> None:
+        """Whole, split anywhere, pipelined and merged."""
+        octets = b"".join(requests)
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(octets)), max_size=8)))
+        bounds = [0, *cuts, len(octets)]
+        self.assert_equal(requests)
+        self.assert_equal([octets[a:b] for a, b in pairwise(bounds)])
+
+    def test_cut_at_every_octet(self) -> None:
+        """Three requests, in two pieces, in every way there is."""
+        octets = get(JWKS) * 2 + get("/nothing")
+        for cut in range(len(octets)):
+            self.assert_equal([get(JWKS), octets[:cut], octets[cut:]])
