@@ -48,6 +48,7 @@ class Settings:
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
     no_access_log: bool = False
+    reuse_port: bool = False
 
     def schedule(self) -> Schedule:
         """The numbers of the rotation.
@@ -242,6 +243,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("allow-remote-dev", _flag, "let other machines change the server by /dev"),
     Option("no-access-log", _flag, "write no line for each request"),
+    Option("reuse-port", _flag, "let several processes with one --store listen on one --port"),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -275,7 +277,20 @@ def resolve(
             f" ({settings.max_lifetime} s)"
         )
     _check_policy(settings, values)
+    _check_reuse_port(settings)
     return settings
+
+
+def _check_reuse_port(settings: Settings) -> None:
+    if not settings.reuse_port:
+        return
+    if settings.store == "memory":
+        raise StartUpRefused(
+            "--reuse-port needs a --store that the processes share, sqlite:///PATH or"
+            " postgresql://…: with keys in memory each would refuse what the others sign"
+        )
+    if settings.listen or settings.port == 0:
+        raise StartUpRefused("--reuse-port needs a --port, the same for every process")
 
 
 _ROTATING = (

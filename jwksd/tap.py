@@ -45,6 +45,7 @@ from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.storage import make_store
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url
+from jwksd.web.reuseport import ReusePortEndpoint
 from jwksd.web.root import Dev, make_root
 from jwksd.web.site import Site
 
@@ -309,6 +310,8 @@ def _endpoints(reactor: IReactorTCP, settings: Settings) -> list[tuple[str, IStr
     if settings.listen:
         return [(text, _endpoint(reactor, text)) for text in settings.listen]
     host, port = settings.interface, settings.port
+    if settings.reuse_port:
+        return [(f"{host} port {port}", ReusePortEndpoint(reactor, port, host))]  # type: ignore[arg-type]
     kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
     return [(f"{host} port {port}", kind(reactor, port, interface=host))]
 

@@ -256,7 +256,8 @@ def environment() -> dict[str, str]:
 def running(folder: str, *arguments: str) -> Iterator[Daemon]:
     """A jwksd on a free port, stopped and reaped at the end; its log is kept in the folder."""
     log = Path(folder) / "daemon.log"
-    command = [sys.executable, "-m", "jwksd", "serve", "--port", "0", *arguments]
+    port = [] if "--port" in arguments else ["--port", "0"]
+    command = [sys.executable, "-m", "jwksd", "serve", *port, *arguments]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command,

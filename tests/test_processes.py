@@ -370,6 +370,39 @@ class RotatingTests(ProcessTestCase):
             self.assertIn(f"key {name} (ES256) is {state}", log)
 
 
+class ReusePortTests(ProcessTestCase):
+    def free_port(self) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return str(probe.getsockname()[1])
+
+    def test_processes_on_one_port_are_one_server(self) -> None:
+        """Connections are shared among them; a key of one is found by the other; one may end."""
+        store, port = f"sqlite:///{self.folder}/keys.db", self.free_port()
+        options = ["--port", port, "--reuse-port", "--store", store, "--alg", "ES256"]
+        folders = [self.enterContext(TemporaryDirectory()) for _ in range(2)]
+        with running(folders[0], *options) as first, running(folders[1], *options) as second:
+            for _ in range(40):
+                kid = mint(self.connect(first.port))["kid"]
+                path = f"/.well-known/{kid}.json"
+                self.assertEqual(ask(self.connect(first.port), "GET", path)[0], 200)
+            logs = [daemon.log.read_text().count("POST /auth") for daemon in (first, second)]
+            self.assertEqual(sum(logs), 40)
+            self.assertGreater(min(logs), 0)
+            second.process.terminate()
+            second.process.wait(timeout=WAIT)
+            self.assertEqual(ask(self.connect(first.port), "POST", "/auth")[0], 200)
+
+    def test_a_port_that_others_have_alone_is_refused(self) -> None:
+        """Sharing takes both sides."""
+        busy = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        store = f"sqlite:///{self.folder}/keys.db"
+        command = [*MAIN, "--port", str(busy), "--reuse-port", "--store", store]
+        process = self.start(*command)
+        _, error = process.communicate()
+        self.assertIn(f"cannot listen on 127.0.0.1 port {busy}: Address already in use", error)
+        self.assertGreater(process.returncode, 0)
+
+
 class RequestTests(ProcessTestCase):
     """Requests that are in flight when something happens."""
 

@@ -80,6 +80,18 @@ class ResolveTests(TestCase):
             ({}, {}, {"port": 1.5}, "port in the file must be"),
             ({}, {}, {"lifetime": "x"}, "lifetime in the file='x'"),
             ({"listen": ["unix:a"], "port": "1"}, {}, {}, "instead of --port"),
+            (
+                {"reuse-port": "true"},
+                {},
+                {},
+                "--reuse-port needs a --store that the processes share",
+            ),
+            (
+                {"reuse-port": "true", "store": "sqlite:///x", "port": "0"},
+                {},
+                {},
+                "--reuse-port needs a --port",
+            ),
             ({"policy": "daily"}, {}, {}, "must be per-token or rotating"),
             ({"propagation": "2d"}, {}, {}, "--propagation means something with --policy rotating"),
             (rotating(propagation="1h"), {}, {}, "--propagation (3600 s) must be at least 3900 s"),
