@@ -232,13 +232,20 @@ class Database:
         return done
 
     def _scrub(self) -> None:
-        """Leave no old envelope in the file; PostgreSQL does so when it next vacuums."""
+        """Leave no old envelope in the file; PostgreSQL does so when it next vacuums.
+
+        SQLite empties its log only in a moment when nobody reads what is in it: ``PATIENCE``
+        seconds are waited for one.
+        """
         with self._away(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            if self.is_sqlite:
-                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-            else:
+            if not self.is_sqlite:
                 connection.execute(text(f"VACUUM {keys.name}"))
+            elif connection.scalar(text("PRAGMA wal_checkpoint(TRUNCATE)")):
+                raise StoreAway(
+                    "all keys are rewrapped, but old envelopes are still in the -wal file, for"
+                    " another process reads without a pause; run this again"
+                )
 
     def _update(
         self,
