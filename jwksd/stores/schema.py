@@ -56,10 +56,18 @@ def managed_key(row: Any) -> ManagedKey:
     )
 
 
-def public_key(row: Any) -> Key:
-    """The published half of any row; one of the ring has no end of its own."""
+def public_key(row: Any, *, strict: bool = False) -> Key:
+    """The published half of any row; one of the ring has no end of its own.
+
+    Raises:
+        ValueError: the row is no such key's; with ``strict`` its members are looked at too.
+    """
     member = row.member.encode("ascii")
     public = PublicJWK(**json.loads(member))
+    if (public["kid"], public["alg"]) != (row.kid, row.alg):
+        raise ValueError("another key is in this row")
+    if strict and public.thumbprint() != row.kid:
+        raise ValueError("the public key is not that of the kid")
     expires = row.until if row.state == SINGLE else None
     return Key(public, key_set([member]), row.created, expires)
 
