@@ -5,10 +5,14 @@ Alembic is imported only when there is something to do.
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
 from jwksd.errors import StartUpRefused
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 REVISIONS = ("0001", "0002")
 """Every schema that this jwksd knows, oldest first; the last is what it works with."""
@@ -47,12 +51,18 @@ def migrate(engine: Engine) -> None:
 def upgrade(connection: Connection, revision: str) -> None:
     """Run the steps up to a revision."""
     from alembic import command
+
+    command.upgrade(configure(connection), revision)
+
+
+def configure(connection: Connection) -> "Config":
+    """What Alembic's commands need to work on this connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
-    command.upgrade(config, revision)
+    return config
 
 
 def _revision(connection: Connection) -> str | None:
