@@ -49,12 +49,12 @@ def open_database(settings: Settings, *, needs_keks: bool) -> "Database":
         )
     try:
         from jwksd.stores.database import Database
+
+        return Database(settings.store, Keychain(keks) if keks else None)
     except ImportError as error:
         raise StartUpRefused(
             f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"
         ) from None
-    try:
-        return Database(settings.store, Keychain(keks) if keks else None)
     except Exception as error:  # SQLAlchemy and the drivers raise what they like, the URL in it
         raise StartUpRefused(
             f"--store is no URL that can be used ({type(error).__name__})"
