@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 _MINT = b"POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
-_CLIENTS = 4
+_CLIENTS = 8
 _PAUSE = 0.02
 """Seconds that a client waits after a refusal."""
 

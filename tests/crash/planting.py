@@ -1,7 +1,6 @@
 """Planting: the proof that the search would find something, on a copy with a private key in it."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +10,18 @@ from jwcrypto.jwk import JWK
 from tests.crash.leaks import Leaks, forms
 from tests.crash.violation import demand
 
+_ENOUGH = 2**20
+"""Bytes of the copy."""
+
 
 def prove(leaks: Leaks, clean: Path, folder: Path) -> int:
-    """Plant private keys into a copy of a file, each in many forms; how many were found.
+    """Plant private keys into a copy of a file's beginning, in many forms; how many were found.
 
     Raises:
         Violation: one was missed, or something is found where nothing was planted.
     """
-    copy = Path(shutil.copy(clean, folder / "planted"))
-    octets = copy.read_bytes()
+    copy = folder / "planted"
+    octets = clean.read_bytes()[:_ENOUGH]
     demand(leaks.find(octets) is None, f"{clean} is not clean")
     found = 0
     for name, planted in _private_forms(leaks):
@@ -32,7 +34,7 @@ def prove(leaks: Leaks, clean: Path, folder: Path) -> int:
 
 
 def _private_forms(leaks: Leaks) -> Iterator[tuple[str, bytes]]:
-    for secret, name in leaks.secrets.items():
+    for secret, name in list(leaks.secrets.items())[:3]:
         for form in forms(secret):
             yield f"{name} as {len(form)} bytes", form
     unknown = JWK.generate(kty="EC", crv="P-256")
