@@ -19,8 +19,9 @@ PATIENCE = 30
 class Daemon:
     """One process; what it logs is added to a file."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self._process = process
+        self._log = log
         self.port = 0
 
     @classmethod
@@ -31,7 +32,7 @@ class Daemon:
             process = await asyncio.create_subprocess_exec(
                 *command, cwd=CHECKOUT, env=environment(), stdout=PIPE, stderr=stderr
             )
-        return cls(process)
+        return cls(process, log)
 
     async def ready(self) -> None:
         """Wait until it listens.
@@ -46,7 +47,8 @@ class Daemon:
             raise Violation("the server neither starts nor ends") from None
         match = re.search(rb":([0-9]+)(;|$)", line)
         if match is None:
-            raise Violation(f"the server does not start: {line!r}, exit {await self._wait()}")
+            await self._wait()
+            raise self._ended("the server does not start")
         self.port = int(match[1])
 
     @property
@@ -61,16 +63,15 @@ class Daemon:
             Violation: it had ended by itself.
         """
         if not self.alive:
-            raise Violation(f"the server ended by itself, exit {self._process.returncode}")
+            raise self._ended("the server ended by itself")
         self._process.kill()
         await self._process.wait()
 
     async def stop(self) -> None:
         """SIGTERM, and wait for an end in order."""
         self._process.terminate()
-        code = await self._wait()
-        if code != 0:
-            raise Violation(f"the server does not end in order: exit {code}")
+        if await self._wait() != 0:
+            raise self._ended("the server does not end in order")
 
     async def reap(self) -> None:
         """Whatever state it is in, it is gone after this."""
@@ -83,6 +84,10 @@ class Daemon:
         url = f"http://127.0.0.1:{self.port}/.well-known/jwks.json"
         body = await asyncio.to_thread(_fetch, url)
         return {key["kid"]: key for key in json.loads(body)["keys"]}
+
+    def _ended(self, how: str) -> Violation:
+        last = self._log.read_text().splitlines()[-1:]
+        return Violation(f"{how}: exit {self._process.returncode}, {' '.join(last)}")
 
     async def _wait(self) -> int:
         try:
