@@ -31,6 +31,9 @@ async def strike(stream: Stream, kills: int, random: Random) -> None:
             await blow(stream, random)
             await asyncio.to_thread(stream.engine.inspect)
             if stream.kills % stream.engine.search_every == 0:
+                # Or tokens would expire unseen while the search takes its time.
+                await stream.start()
+                await stream.reap()
                 await stream.look_for_leaks()
                 print(f"{stream.policy}: {stream.kills} kills", flush=True)
         await conclude(stream)
@@ -47,7 +50,9 @@ async def conclude(stream: Stream) -> None:
         await stream.stop()
     await asyncio.to_thread(stream.engine.inspect)
     await stream.look_for_leaks()
-    demand(stream.ledger.acknowledged > 10 * stream.kills, "there was hardly any load")
+    ledger = stream.ledger
+    demand(ledger.acknowledged > 10 * stream.kills, "there was hardly any load")
+    demand(ledger.unseen < ledger.acknowledged / 100, "too many tokens expired unseen")
     if stream.policy == "rotating" and stream.kills >= 50:
         demand(len(stream.succession.gone) > 3, "there was hardly any rotation")
 
@@ -88,6 +93,7 @@ def describe(stream: Stream) -> list[str]:
         (ledger.unseen, "tokens that expired before a restart could be asked"),
         (len(stream.leaks.secrets), "secrets known"),
         (stream.leaks.bytes_searched, "bytes searched"),
+        (round(1000 * stream.slowest), "ms from spawn to serving, at the slowest"),
     ]
     if stream.policy == "rotating":
         counts += [

@@ -74,6 +74,8 @@ class PostgreSQL:
         """
         ways = []
         with psycopg.connect(self.url) as connection:
+            # One snapshot: a killed server's last commit may still be under way.
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             if not connection.execute("SELECT to_regclass('jwksd_keys')").fetchone()[0]:  # type: ignore[index]
                 return
             for off in ("indexscan", "seqscan"):

@@ -47,6 +47,7 @@ class Stream:
         self.succession = Succession()
         self.kills = 0
         self.database_crashes = 0
+        self.slowest = 0.0
         self._daemon: Daemon | None = None
         self._loads: list[Load] = []
         self._kek = JWK.generate(kty="oct", size=256)
@@ -68,8 +69,10 @@ class Stream:
         Raises:
             Violation: it does not.
         """
+        began = time.monotonic()
         daemon = await self.spawn()
         await daemon.ready()
+        self.slowest = max(self.slowest, time.monotonic() - began)
         await self.verify()
         if self.policy == "rotating":
             contents = await asyncio.to_thread(self._read_store)
