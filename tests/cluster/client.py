@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection, HTTPException
 
-TIMEOUT = 10
+TIMEOUT = 20
 """Seconds that any answer may take."""
 
 

@@ -3,25 +3,29 @@
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tests import postgres
-from tests.cluster.chaos import NOTICED, not_ready, prompt, recovered
+from tests.cluster.chaos import PROMPT, not_ready, prompt, recovered
 from tests.cluster.client import Client
 from tests.cluster.documents import JWKS
 from tests.cluster.ledger import Ledger
 from tests.cluster.nodes import Node, nodes
 from tests.cluster.threads import all_at_once
 
-OPTIONS = ("--issuer", "http://issuer.example", "--alg", "ES256", "--lifetime", "20s")
+OPTIONS = ("--issuer", "http://issuer.example", "--alg", "ES256", "--lifetime", "45s")
 
 THREADS = 6
 """Clients at once."""
 
-AWAY = 8.0
-"""Seconds that the database stays away: longer than its patience."""
+AWAY = 6.0
+"""Seconds that the database is shut down."""
+
+HANGS = 20.0
+"""Seconds that it does not answer while its connections stay open: longer than anyone waits."""
 
 
 def run_postgres(ledger: Ledger, tokens: int) -> None:
@@ -31,7 +35,10 @@ def run_postgres(ledger: Ledger, tokens: int) -> None:
         with nodes(3, Path(name), *options) as three:
             ledger.note("three nodes with a key for every token are ready, on PostgreSQL")
             _hand_over(ledger, three, tokens, "PostgreSQL")
-            _lose(ledger, three, database)
+            ledger.note("PostgreSQL goes")
+            _lose(ledger, three, Loss(database.stop, database.start, AWAY, noticed=0.5))
+            ledger.note("PostgreSQL hangs")
+            _lose(ledger, three, Loss(database.freeze, database.thaw, HANGS, noticed=12.0))
             _hand_over(ledger, three, tokens // 3, "PostgreSQL, after its return")
 
 
@@ -71,24 +78,34 @@ def _mint_and_look(ledger: Ledger, client: Client, minting: Node, asked: Node) -
         ledger.check(found, f"{asked.name}: {path} has no key that {minting.name} has answered")
 
 
-def _lose(ledger: Ledger, three: Sequence[Node], database: postgres.Cluster) -> None:
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A way to lose the database, for so many seconds; ``noticed`` is when minting is refused."""
+
+    begin: Callable[[], None]
+    end: Callable[[], None]
+    seconds: float
+    noticed: float
+
+
+def _lose(ledger: Ledger, three: Sequence[Node], loss: Loss) -> None:
     """Without its database nothing is minted, and what is known is served."""
-    ledger.note("PostgreSQL goes")
     client = Client()
     known = client.post(three[0].port, "/auth", Accept="application/json")
     kid = json.loads(known.body)["kid"]
     for node in three:
         client.get(node.port, JWKS)
-    database.stop()
+    loss.begin()
     began = time.monotonic()
-    while time.monotonic() < began + AWAY:
+    all_at_once(lambda number: _refuses(ledger, three[number], loss.noticed), 3, threads=3)
+    while time.monotonic() < began + loss.seconds:
         for node in three:
-            _refuses(ledger, client, node)
             _serves_on(ledger, client, node, kid)
-            if time.monotonic() > began + NOTICED:
+            if time.monotonic() > began + loss.noticed:
+                _refuses(ledger, node, PROMPT)
                 not_ready(ledger, node)
         time.sleep(0.1)
-    database.start()
+    loss.end()
     ledger.note("PostgreSQL is back")
     for node in three:
         recovered(ledger, node)
@@ -96,8 +113,9 @@ def _lose(ledger: Ledger, three: Sequence[Node], database: postgres.Cluster) -> 
         ledger.check(status == 200, f"{node.name} mints not with its database back: {status}")
 
 
-def _refuses(ledger: Ledger, client: Client, node: Node) -> None:
-    answer = prompt(ledger, partial(client.post, node.port, "/auth"))
+def _refuses(ledger: Ledger, node: Node, bound: float) -> None:
+    client = Client()
+    answer = prompt(ledger, partial(client.post, node.port, "/auth"), bound)
     named = answer.status == 503 and json.loads(answer.body)["type"].endswith(":store-away")
     named = named and answer.headers["Retry-After"] is not None
     ledger.check(named, f"{node.name} mints without database: {answer.status} {answer.body!r}")
