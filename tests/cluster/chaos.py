@@ -1,10 +1,11 @@
-"""Chaos: nodes are killed and started again, and the database is away twice."""
+"""Chaos: nodes are killed and started again; the database is shut down, and crashes."""
 
 import json
 import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 
 from tests.cluster.client import Answer, Client
 from tests.cluster.documents import JWKS
@@ -46,6 +47,7 @@ class Chaos:
         self._database = database
         self._algorithms = algorithms
         self._restart_at = list(restart_at)
+        self._ends = cycle([database.stop, database.kill])
         self._random = random.Random(seed)
         self._next_kill = time.monotonic() + BETWEEN_KILLS
 
@@ -73,7 +75,7 @@ class Chaos:
         self._ledger.count("database restarts")
         told = [node.log.count("the store is away: ") for node in self._nodes]
         back = [node.log.count("the store is back") for node in self._nodes]
-        self._database.stop()
+        next(self._ends)()
         began = time.monotonic()
         while time.monotonic() < began + AWAY:
             self._nodes_sign_on()
