@@ -4,7 +4,9 @@ The laws of the follower:
 1. One read is under way at a time. Whoever asks while one is gets the next: it begins after they
    asked, so that it shows all that was there by then.
 2. A shared store is read when it says that something changed, and every second in any case.
-3. A store that is away is asked again every second. That it went and that it is back is told once.
+3. A store that is away is asked again every second. That it went and that it is back is told once:
+   a read that began before it went does not bring it back.
+4. Nobody waits long for a store that does not answer: then what is known is all there is.
 """
 
 from collections.abc import Callable, Collection
@@ -22,6 +24,12 @@ T = TypeVar("T")
 
 POLL = 1.0
 """Seconds between two reads of a shared store that says nothing."""
+
+LONGEST_WAIT = 2.0
+"""Seconds that anyone waits for a read."""
+
+WAIT_WHILE_AWAY = 0.5
+"""The same, of a store that is known to be away and may be back."""
 
 
 class Follower:
@@ -50,6 +58,7 @@ class Follower:
         self._apply = apply
         self._known = known
         self._seen = reactor.seconds()
+        self._lost = self._seen
         self._reading = False
         self._waiting: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
@@ -91,7 +100,8 @@ class Follower:
         self._waiting.append(waiter)
         if not self._reading:
             self._begin()
-        await waiter
+        longest = LONGEST_WAIT if self.away is None else WAIT_WHILE_AWAY
+        await waiter.addTimeout(longest, self._reactor, lambda result, timeout: None)
 
     async def kept(self, call: "Deferred[T]") -> T:
         """What a call of the store answers.
@@ -110,6 +120,7 @@ class Follower:
         if self.away is None:
             self._log.error("the store is away: {why}", why=error.detail)
         self.away = error.detail
+        self._lost = self._reactor.seconds()
 
     def _begin(self) -> None:
         if self._reading or self._stopped:
@@ -123,7 +134,7 @@ class Follower:
 
     def _read(self, contents: Contents | None, began: float) -> None:
         self._seen = began
-        if self.away is not None:
+        if self.away is not None and began >= self._lost:
             self._log.info("the store is back")
             self.away = None
         if contents is not None and contents.version > self.version and not self._stopped:

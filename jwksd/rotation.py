@@ -84,7 +84,7 @@ class Rotation:
         self._boot = boot if store.one_machine else None
         self._source = source
         self._store = store
-        self._follower = Follower(store, reactor, self._apply, known=lambda: frozenset(self._pairs))
+        self._follower = Follower(store, reactor, self._heard, known=lambda: frozenset(self._pairs))
         self._algorithms = tuple(algorithms)
         self._schedule = schedule
         self._max_waiting = max_waiting
@@ -402,6 +402,11 @@ class Rotation:
 
     def _no_longer_making(self, _: None, alg: str) -> None:
         self._making.discard(alg)
+        self._catch_up()
+
+    def _heard(self, contents: Contents) -> None:
+        """Another node has changed something, and may not be there to do what is due next."""
+        self._apply(contents)
         self._catch_up()
 
     def _apply(self, contents: Contents) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jwcrypto.jwk import JWK
-from twisted.internet.interfaces import IReactorFromThreads
 
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import IStore
+from jwksd.interfaces import IStore, IThreadReactor
 from jwksd.kek import Keychain, read_keks
 from jwksd.settings import Settings
 from jwksd.stores.memory import MemoryStore
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from jwksd.stores.database import Database
 
 
-def make_store(settings: Settings, reactor: IReactorFromThreads) -> IStore:
+def make_store(settings: Settings, reactor: IThreadReactor) -> IStore:
     """Where the keys are kept; nothing is connected yet.
 
     Raises:

@@ -81,6 +81,23 @@ class Cluster:
         """Let it crash."""
         self._end(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Let it hang: connections stay open, and nothing answers."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        """The server first, so that it makes no more while its children are looked for."""
+        assert self._process is not None
+        own = self._process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text()
+        return [own, *map(int, children.split())]
+
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)

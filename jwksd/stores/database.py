@@ -52,6 +52,15 @@ CHANNEL = "jwksd_changed"
 PATIENCE = 5
 """Seconds that a connection, a lock or a statement may take."""
 
+CUT_OFF: dict[str, Any] = {
+    "connect_timeout": PATIENCE,
+    "tcp_user_timeout": PATIENCE * 1000,
+    "keepalives_idle": PATIENCE,
+    "keepalives_interval": 1,
+    "keepalives_count": PATIENCE,
+}
+"""libpq gives up connections that a network has swallowed, instead of in hours."""
+
 REMEMBERED = 3600
 """Seconds for which it is kept that a key was withdrawn, so that other nodes hear of it."""
 
@@ -397,7 +406,7 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=4,
         pool_timeout=PATIENCE,
-        connect_args={"connect_timeout": PATIENCE, "options": settings},
+        connect_args={"options": settings, **CUT_OFF},
     )
 
 

@@ -6,23 +6,27 @@ are the next one. So a disk that takes five milliseconds to be sure takes them f
 
 from collections.abc import Callable, Collection, Mapping
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jwksd.interfaces import Contents, IStore, Usage
+from jwksd.errors import StoreAway
+from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
 from jwksd.keys import Key, KeyPair
 from jwksd.lifecycle import Ring
-from jwksd.stores.database import CHANNEL, PATIENCE, Database
+from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
 
 T = TypeVar("T")
 
 _THREADS = 4
+
+_LONGEST_CALL = 2 * PATIENCE
+"""Seconds after which a call has failed whatever its thread still waits for: a database that hangs,
+or is cut off, ends no statement itself."""
 
 
 @implementer(IStore)
@@ -31,7 +35,7 @@ class SqlStore:
 
     shared = True
 
-    def __init__(self, database: Database, reactor: IReactorFromThreads) -> None:
+    def __init__(self, database: Database, reactor: IThreadReactor) -> None:
         self.one_machine = database.is_sqlite
         self._database = database
         self._reactor = reactor
@@ -79,7 +83,8 @@ class SqlStore:
             self._listener.start()
 
     def _run(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._pool, call, *arguments)
+        called = deferToThreadPool(self._reactor, self._pool, call, *arguments)
+        return called.addTimeout(_LONGEST_CALL, self._reactor, _unanswered)
 
     def _insert_queued(self) -> None:
         queued, self._queued = self._queued, []
@@ -104,6 +109,10 @@ class SqlStore:
         if self._pool.started:
             self._pool.stop()
         self._database.close()
+
+
+def _unanswered(result: object, timeout: float) -> NoReturn:
+    raise StoreAway(f"the database has not answered for {timeout:.0f} s")
 
 
 class Listener:
@@ -136,7 +145,7 @@ class Listener:
     def _listen(self) -> None:
         import psycopg
 
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=PATIENCE) as connection:
+        with psycopg.connect(self._url, autocommit=True, **CUT_OFF) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._changed()  # whatever was missed
             while not self._stopped.is_set():
