@@ -69,12 +69,13 @@ def load_keks(files: Sequence[str], environment: Mapping[str, str]) -> list[JWK]
     """
     keks: list[JWK] = []
     for name in files:
-        keks += _keks_in(name, _read_private(Path(name)))
+        keks += _keks_in(name, _read_private(Path(name), others=0o077))
     if "JWKSD_KEK" in environment:
         keks += _keks_in("JWKSD_KEK", environment["JWKSD_KEK"])
     credential = Path(environment.get("CREDENTIALS_DIRECTORY", ""), "jwksd-kek")
     if "CREDENTIALS_DIRECTORY" in environment and credential.exists():
-        keks += _keks_in(str(credential), _read_private(credential))
+        # systemd lets the service's user in by an ACL, whose mask is shown as the group's bits.
+        keks += _keks_in(str(credential), _read_private(credential, others=0o007))
     return keks
 
 
@@ -85,10 +86,9 @@ def _keks_in(source: str, text: str) -> list[JWK]:
         raise StartUpRefused(f"{source} holds no key-encryption keys: {error}") from None
 
 
-def _read_private(path: Path) -> str:
+def _read_private(path: Path, *, others: int) -> str:
     try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
+        if path.stat().st_mode & others:
             raise StartUpRefused(f"{path} can be read by others: chmod 600 {path}")
         return path.read_text("utf-8")
     except OSError as error:
