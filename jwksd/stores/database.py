@@ -76,6 +76,7 @@ class Database:
         self.engine = make_engine(url)
         self.keychain = keychain
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.file = Path(self.engine.url.database or "") if self.is_sqlite else None
 
     def open(self) -> Contents:
         """Bring the schema up to date, and read everything.
@@ -84,8 +85,8 @@ class Database:
             StartUpRefused: the database cannot be used, with what to do about it.
         """
         try:
-            if self.is_sqlite:
-                _own(Path(self.engine.url.database or ""))
+            if self.file is not None:
+                _own(self.file)
             migrate(self.engine)
             self._try_out()
             contents = self.read(None, (), strict=True)
