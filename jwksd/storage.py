@@ -5,6 +5,7 @@ SQLAlchemy is imported only where ``--store`` asks for a database: it is an extr
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,15 @@ def open_database(settings: Settings, *, needs_keks: bool) -> "Database":
             " (umask 077; jwksd kek new > kek.txt), and give it by --kek-file kek.txt"
         )
     try:
+        if find_spec("alembic") is None:
+            raise ModuleNotFoundError(name="alembic")
         from jwksd.stores.database import Database
+
+        return Database(settings.store, Keychain(keks) if keks else None)
     except ImportError as error:
         raise StartUpRefused(
-            f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"
+            f"--store needs {error.name or error}: python -m pip install 'jwksd[sql]'"
         ) from None
-    try:
-        return Database(settings.store, Keychain(keks) if keks else None)
     except Exception as error:  # SQLAlchemy and the drivers raise what they like, the URL in it
         raise StartUpRefused(
             f"--store is no URL that can be used ({type(error).__name__})"
