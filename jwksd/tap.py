@@ -171,8 +171,9 @@ class KeyService(Service):
 
     def stopService(self) -> "Deferred[None]":
         super().stopService()
-        self._source.stop()
+        # In this order: a rotation that waits for its next key knows why it will not come.
         stopped = self._issuer.stop()
+        self._source.stop()
         # A key of the largest size can take a minute to make, and the threads are waited for.
         return stopped.addCallback(lambda _: deferToThread(self._threads.stop))
 
