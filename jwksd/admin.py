@@ -20,7 +20,7 @@ from jwksd.keystore import KeyStore
 from jwksd.lifecycle import ManagedKey
 from jwksd.settings import Settings
 from jwksd.storage import open_database
-from jwksd.tap import ConfiguredOptions
+from jwksd.tap import ConfiguredOptions, PlainOptions
 
 if TYPE_CHECKING:
     from jwksd.stores.database import Database
@@ -29,7 +29,7 @@ _TRIES = 10
 """How often an import is tried again when a server changed the ring meanwhile."""
 
 
-class NewKekOptions(usage.Options):
+class NewKekOptions(PlainOptions):
     """``jwksd kek new``."""
 
     synopsis = "Usage: jwksd kek new > FILE"
@@ -48,6 +48,7 @@ class StoreOptions(ConfiguredOptions):
         ["config", None, None, "the server's TOML file"],
     ]
     needs_keks = False
+    makes_store = False
 
     def run(self) -> None:
         """Open the store and work on it.
@@ -59,6 +60,9 @@ class StoreOptions(ConfiguredOptions):
         if settings.store == "memory":
             raise StartUpRefused("this needs --store: a store in memory is its server's alone")
         database = open_database(settings, needs_keks=self.needs_keks)
+        file = database.file
+        if file is not None and not file.exists() and not self.makes_store:
+            raise StartUpRefused(f"there is no store {file} yet")
         try:
             self.work(database, settings)
         except StoreAway as error:
@@ -142,8 +146,12 @@ class ImportOptions(StoreOptions):
         " pending key, and signs when its turn comes: after the propagation time, and after those"
         " that were pending before it."
     )
-    optParameters: ClassVar = [["as", None, None, "the algorithm that it is for, such as RS256"]]
+    optParameters: ClassVar = [
+        ["as", None, None, "the algorithm that it is for, such as RS256"],
+        ["alg", None, None, "the --alg of the servers"],
+    ]
     needs_keks = True
+    makes_store = True
 
     def parseArgs(self, path: str) -> None:  # type: ignore[override]  # each has its own
         self["path"] = path
@@ -157,8 +165,8 @@ class ImportOptions(StoreOptions):
             raise StartUpRefused(f"{self['path']} cannot be imported: {error}") from None
         if pair.alg not in settings.alg:
             raise StartUpRefused(
-                f"the servers do not sign with {pair.alg} and would drop it: --alg, which is"
-                f" {','.join(settings.alg)}, must name it, here and there"
+                f"servers that do not sign with {pair.alg} would drop it: give the --alg that"
+                f" they have, and {pair.alg} among it, instead of {','.join(settings.alg)}"
             )
         _publish(database, pair)
         print(f"{pair.kid} ({pair.alg}) is pending")
@@ -193,7 +201,7 @@ def _time(second: object) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Group(usage.Options):
+class _Group(PlainOptions):
     """A command that has commands of its own."""
 
     subCommands: ClassVar[list[list[object]]]
@@ -217,6 +225,7 @@ class KekOptions(_Group):
     """``jwksd kek``."""
 
     synopsis = "Usage: jwksd kek COMMAND"
+    longdesc = "A key-encryption key (KEK) encrypts the private keys in a store."
     subCommands: ClassVar = [
         ["new", None, NewKekOptions, "Print a new key-encryption key."],
         ["rewrap", None, RewrapOptions, "Encrypt private keys under the first one."],
@@ -227,6 +236,7 @@ class KeysOptions(_Group):
     """``jwksd keys``."""
 
     synopsis = "Usage: jwksd keys COMMAND"
+    longdesc = "What is in a store; servers may be at work on it."
     subCommands: ClassVar = [
         ["list", None, ListOptions, "Which keys there are, and in which state."],
         ["export-public", None, ExportOptions, "The JWK Set that is published."],

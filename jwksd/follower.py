@@ -7,6 +7,8 @@ The laws of the follower:
 3. A store that is away is asked again every second. That it went and that it is back is told once:
    a read that began before it went does not bring it back.
 4. Nobody waits long for a store that does not answer: then what is known is all there is.
+5. A store that is older than it was has been restored from a backup, or has lost what its standby
+   had not heard of: what is there now is the truth, and all of it is read.
 """
 
 from collections.abc import Callable, Collection
@@ -30,6 +32,9 @@ LONGEST_WAIT = 2.0
 
 WAIT_WHILE_AWAY = 0.5
 """The same, of a store that is known to be away and may be back."""
+
+_NOTHING_KNOWN = -1
+"""The version of who is to read everything."""
 
 
 class Follower:
@@ -127,19 +132,29 @@ class Follower:
             return
         self._reading = True
         waiting, self._waiting = self._waiting, []
-        began = self._reactor.seconds()
-        reading: Deferred[Contents | None] = self._store.read(self.version, self._known())
-        read = reading.addCallback(self._read, began).addErrback(self._failed)
+        began, since = self._reactor.seconds(), self.version
+        reading: Deferred[Contents | None] = self._store.read(
+            None if since == _NOTHING_KNOWN else since, self._known()
+        )
+        read = reading.addCallback(self._read, began, since).addErrback(self._failed)
         read.addCallback(lambda _: self._done(waiting))
 
-    def _read(self, contents: Contents | None, began: float) -> None:
+    def _read(self, contents: Contents | None, began: float, since: int) -> "Deferred[None] | None":
         self._seen = began
         if self.away is not None and began >= self._lost:
             self._log.info("the store is back")
             self.away = None
-        if contents is not None and contents.version > self.version and not self._stopped:
+        if contents is None or self._stopped:
+            return None
+        if contents.version < since:
+            self._log.warn("the store is older than it was, as if restored; all of it is read")
+            self.version = _NOTHING_KNOWN
+            again: Deferred[Contents | None] = self._store.read(None, self._known())
+            return again.addCallback(self._read, began, _NOTHING_KNOWN)
+        if contents.version > self.version:
             self.version = contents.version
             self._apply(contents)
+        return None
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, StoreAway):

@@ -96,6 +96,7 @@ class Database:
         self.engine = make_engine(url)
         self.keychain = keychain
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.file = Path(self.engine.url.database or "") if self.is_sqlite else None
 
     def open(self) -> Contents:
         """Bring the schema up to date, and read everything.
@@ -104,8 +105,8 @@ class Database:
             StartUpRefused: the database cannot be used, with what to do about it.
         """
         try:
-            if self.is_sqlite:
-                _own(Path(self.engine.url.database or ""))
+            if self.file is not None:
+                _own(self.file)
             with self._away():
                 migrate(self.engine)
             self._try_out()
