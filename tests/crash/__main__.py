@@ -51,8 +51,8 @@ async def conclude(stream: Stream) -> None:
     await asyncio.to_thread(stream.engine.inspect)
     await stream.look_for_leaks()
     ledger = stream.ledger
-    demand(ledger.acknowledged > 10 * stream.kills, "there was hardly any load")
-    demand(ledger.unseen < ledger.acknowledged / 100, "too many tokens expired unseen")
+    demand(ledger.acknowledged > stream.kills, "there was hardly any load")
+    demand(ledger.unseen < ledger.acknowledged / 4, "too many tokens expired unseen")
     if stream.policy == "rotating" and stream.kills >= 50:
         demand(len(stream.succession.gone) > 3, "there was hardly any rotation")
 

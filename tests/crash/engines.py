@@ -17,7 +17,7 @@ class SQLite:
     """A file, and those that SQLite puts beside it."""
 
     crashes = False
-    search_every = 25
+    search_every = 10
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,6 +54,10 @@ class PostgreSQL:
     def __init__(self, cluster: postgres.Cluster) -> None:
         self.cluster = cluster
         self.url = cluster.new_database()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            # All that it ever logs stays to be searched; otherwise files are used again.
+            connection.execute("ALTER SYSTEM SET wal_keep_size = '8GB'")
+            connection.execute("SELECT pg_reload_conf()")
 
     @property
     def main_file(self) -> Path:
@@ -62,7 +66,9 @@ class PostgreSQL:
         return max(log.glob("0*"), key=lambda path: path.stat().st_mtime)
 
     def files(self) -> list[Path]:
-        """Tables, write-ahead log and what it said; those that vanish meanwhile are left out."""
+        """Tables, write-ahead log and what it said, with nothing held back in memory."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
         found = [path for path in self.cluster.folder.rglob("*") if path.is_file()]
         return [path for path in found if path.name != "postmaster.pid"]
 
