@@ -120,10 +120,14 @@ class Follower:
             self.lost(error)
             raise
 
+    def error(self) -> StoreAway:
+        """For whoever needs the store while it is away."""
+        return StoreAway("it is known to be away", self.away or "the store is away")
+
     def lost(self, error: StoreAway) -> None:
         """A call has failed: until a read succeeds, the store is away."""
         if self.away is None:
-            self._log.error("the store is away: {why}", why=error.detail)
+            self._log.error("the store is away: {why}", why=error.why)
         self.away = error.detail
         self._lost = self._reactor.seconds()
 

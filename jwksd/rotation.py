@@ -248,9 +248,10 @@ class Rotation:
         unheard = self._follower.out_of_touch
         if token.exp > latest - unheard:
             raise StoreAway(
+                "out of touch for too long",
                 f"the store has been away for {ceil(unheard)} s, in which another node may have"
                 f" replaced key {pair.kid}; tokens of at most"
-                f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed"
+                f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed",
             )
 
     async def _first_key(self, alg: str) -> None:
@@ -316,7 +317,7 @@ class Rotation:
             while not await self._try(change, added):
                 await self._follower.refresh()
                 if self._follower.away is not None:
-                    raise StoreAway(self._follower.away)
+                    raise self._follower.error()
         finally:
             self._lock.release()
 

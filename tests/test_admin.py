@@ -374,3 +374,48 @@ class ImportTests(AdminTestCase):
         path = self.key_file(JWK.generate(kty="EC", crv="P-256"))
         arguments = ["keys", "import", *self.keyed, "--as", "ES256", path]
         self.assertIn("is pending", self.run_command(*arguments, JWKSD_ALG="RS256,ES256"))
+
+
+class ChangeTests(AdminTestCase):
+    """What an operator changes, servers at work on the file follow."""
+
+    def states(self) -> dict[str, str]:
+        return {row["kid"]: row["state"] for row in self.listed()}
+
+    def refresh(self, server: Rotation | PerToken) -> None:
+        self.successResultOf(Deferred.fromCoroutine(server.refresh()))
+
+    def test_a_key_is_replaced_as_soon_as_that_is_safe(self) -> None:
+        """The server sees to it: the pending key takes over when it is known."""
+        server = self.serve()
+        first, second = self.states()
+        self.assertIn("ES256", self.run_command("keys", "rotate", *self.store, "ES256"))
+        self.refresh(server)
+        self.assertEqual(self.states()[first], "active")
+        self.clock.advance(SCHEDULE.propagation)
+        self.assertEqual(self.states()[second], "active")
+
+    def test_an_active_key_is_revoked_and_the_next_signs(self) -> None:
+        """In one step; the server publishes it no more, and cuts down what caches may hold."""
+        server = self.serve()
+        first, second = self.states()
+        self.assertIn(first, self.run_command("keys", "revoke", *self.store, first))
+        self.assertEqual(self.states(), {second: "active"})
+        self.refresh(server)
+        self.assertNotIn(first, {key.kid for key in server.keys})
+        self.assertEqual(self.sign(server, int(self.clock.seconds()) + 60).kid, second)
+        self.assertEqual(server.cache_control, b"public, max-age=60")
+
+    def test_the_key_of_one_token_is_revoked(self) -> None:
+        """It is published no more."""
+        server = self.serve("per-token")
+        kid = self.sign(server, int(self.clock.seconds()) + 60).kid
+        self.run_command("keys", "revoke", *self.store, kid)
+        self.refresh(server)
+        self.assertEqual(len(server.keys), 0)
+
+    def test_what_there_is_not_is_refused(self) -> None:
+        """With the command that lists what there is."""
+        self.serve()
+        self.assert_refused("jwksd keys list", "keys", "revoke", *self.store, "nobody")
+        self.assert_refused("jwksd keys list", "keys", "rotate", *self.store, "RS256")

@@ -112,7 +112,7 @@ class FileTestCase(TestCase):
 
     async def assert_away(self, call: "Deferred[Any]", said: str) -> None:
         error = await self.assertFailure(call, StoreAway)
-        self.assertIn(said, error.detail)
+        self.assertIn(said, error.why)
 
     async def assert_kept(self, keys: Sequence[Key]) -> None:
         """These, whole, and no others."""
@@ -134,7 +134,7 @@ class FullContract:
                 await self.store.insert(key)
                 kept.append(key)
             except StoreAway as error:
-                self.assertIn("full; make room for it", error.detail)
+                self.assertIn("full; make room for it", error.why)
                 refused += 1
             self.assertLess(len(kept), 10_000)
         return kept
@@ -411,10 +411,17 @@ class ServerTests(ProcessTestCase):
         process = self.start(*command, *self.options, *more, PYTHONPATH=str(CHECKOUT))
         return process, port_in(process.stdout.readline())
 
-    def assert_store_away(self, answer: tuple[int, bytes], said: str) -> None:
+    def assert_store_away(self, answer: tuple[int, bytes]) -> None:
+        """Clients are told that it is away, and nothing of files, hosts and ports."""
         problem = json.loads(answer[1])
         self.assertEqual((answer[0], problem["type"]), (503, "urn:jwksd:problem:store-away"))
-        self.assertIn(said, problem["detail"])
+        self.assertEqual(problem["detail"], "the key store is away; the log says why")
+
+    def assert_stops(self, process: Any, said: str) -> None:
+        """In order; and the log has said why."""
+        code, output = self.stop(process)
+        self.assertEqual(code, 0)
+        self.assertIn(said, output)
 
     def wait_until_ready(self, connection: HTTPConnection) -> None:
         while ask(connection, "GET", "/readyz")[0] != 200:
@@ -443,12 +450,12 @@ class ServerTests(ProcessTestCase):
         self.assertEqual(ask(connection, "POST", "/auth")[0], 200)
         with closing(sqlite3.connect(self.file, isolation_level=None)) as lock:
             lock.execute("BEGIN IMMEDIATE")
-            self.assert_store_away(ask(connection, "POST", "/auth"), "database is locked")
+            self.assert_store_away(ask(connection, "POST", "/auth"))
             self.assertEqual(len(json.loads(ask(connection, "GET", JWKS)[1])["keys"]), 1)
         self.wait_until_ready(connection)
         self.assertEqual(ask(connection, "POST", "/auth")[0], 200)
         self.assertEqual(len(json.loads(ask(connection, "GET", JWKS)[1])["keys"]), 2)
-        self.assertEqual(self.stop(process)[0], 0)
+        self.assert_stops(process, "the store is away: database is locked")
 
     def test_damage_is_told_to_clients_and_stops_the_next_start(self) -> None:
         """Nothing is signed with a key that could not be kept, and nobody sees a traceback."""
@@ -461,10 +468,10 @@ class ServerTests(ProcessTestCase):
         with self.file.open("r+b") as file:
             file.seek(PAGE)
             file.write(b"x" * (self.file.stat().st_size - PAGE))
-        self.assert_store_away(ask(connection, "POST", "/auth"), "damaged: restore it")
+        self.assert_store_away(ask(connection, "POST", "/auth"))
         status, body = ask(connection, "GET", JWKS)
         self.assertEqual((status, len(json.loads(body)["keys"])), (200, 1))
-        self.assertEqual(self.stop(process)[0], 0)
+        self.assert_stops(process, "damaged: restore it")
         again = self.start(*MAIN, "--port", "0", *self.options)
         self.assertRegex(again.communicate()[1], r"\Ajwksd: [^\n]+damaged: restore it[^\n]+\n\Z")
         self.assertGreater(again.returncode, 0)

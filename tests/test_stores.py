@@ -267,7 +267,7 @@ class SqlStoreContract(StoreContract):
         with hangs, patch("jwksd.stores.sql._LONGEST_CALL", 0.05):
             error = await self.assertFailure(self.store.read(None, ()), StoreAway)
             goes_on.set()
-        self.assertIn("has not answered", error.detail)
+        self.assertIn("has not answered", error.why)
 
 
 class SQLiteStoreTests(SqlStoreContract, TestCase):

@@ -112,7 +112,7 @@ class Database:
             self._try_out()
             contents = self.read(None, (), strict=True)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.detail}") from None
+            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
         except ImportError as error:
             raise StartUpRefused(
                 f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"
