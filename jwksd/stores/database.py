@@ -390,7 +390,9 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    settings = f"-c statement_timeout={PATIENCE * 1000} -c lock_timeout={PATIENCE * 1000}"
+    # The last is for a node that vanishes within a transaction: its lock on the ring would stay.
+    bounded = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    settings = " ".join(f"-c {name}={PATIENCE * 1000}" for name in bounded)
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         hide_parameters=True,
