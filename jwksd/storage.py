@@ -57,7 +57,8 @@ def open_database(settings: Settings, *, needs_keks: bool) -> "Database":
         ) from None
     except Exception as error:  # SQLAlchemy and the drivers raise what they like, the URL in it
         raise StartUpRefused(
-            f"--store is no URL that can be used ({type(error).__name__})"
+            f"--store is no URL that can be used ({type(error).__name__}): it must be such as"
+            " sqlite:///PATH or postgresql://USER@HOST/NAME"
         ) from None
 
 
