@@ -593,6 +593,7 @@ TERMINATE = b"X\x00\x00\x00\x04"
 class Wire:
     """A way to PostgreSQL that can be cut at a commit, before or after the commit comes through.
 
+    Or ``silently``: the commit is lost, and the server is not told that its client is gone.
     ``cut`` tells whether it has been, since it was armed.
     """
 
@@ -659,6 +660,9 @@ class Session:
             self._server.sendall(commit + TERMINATE)
             self._ended.wait(WAIT)
         self._client.shutdown(socket.SHUT_RDWR)
+        if self._wire.when == "silently":
+            self._ended.wait(WAIT)
+        self._server.shutdown(socket.SHUT_RDWR)
 
     def _back(self) -> None:
         with contextlib.suppress(OSError):
@@ -691,8 +695,9 @@ if postgres.find() is not None:
             url = cluster.new_database()
             self.direct = open_database(url)
             self.addCleanup(self.direct.close)
-            through = url.replace(f":{cluster.port}/", f":{self.wire.port}/")
-            self.store = SqlStore(open_database(through), reactor)
+            self.through = url.replace(f":{cluster.port}/", f":{self.wire.port}/")
+            self.store = SqlStore(open_database(self.through), reactor)
+            self.addCleanup(self.store.close)
 
         async def test_an_insert_is_not_acknowledged(self) -> None:
             """The key is there whole, or not at all; reading tells, and the next one is kept."""
@@ -729,6 +734,23 @@ if postgres.find() is not None:
                     kids = {key.kid for key in found.ring.keys}
                     self.assertEqual({pair.kid for pair in found.pairs}, kids)
                     await self.store.close()
+
+        def test_a_node_that_vanishes_holds_nobody_up(self) -> None:
+            """Its open transaction has locked the ring; the server ends it before long."""
+            with patch("jwksd.stores.database.PATIENCE", 1):
+                self.connect()
+                vanishing = open_database(self.through)
+                self.addCleanup(vanishing.close)
+                vanishing.open()
+            self.wire.arm("silently")
+            self.assertRaises(StoreAway, vanishing.insert, [single()])
+            self.assertTrue(self.wire.cut)
+            key = single()
+            for _ in range(5):
+                with contextlib.suppress(StoreAway):
+                    self.direct.insert([key])
+                    break
+            self.assertEqual([found.kid for found in self.direct.read(None, ()).keys], [key.kid])
 
         async def test_a_rotation_recovers(self) -> None:
             """Whichever of the changes of its first day is cut, it goes on by itself.
