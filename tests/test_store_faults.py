@@ -8,6 +8,7 @@ both.
 import contextlib  # trial takes a module's "suppress" for a list of warnings
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -42,7 +43,7 @@ from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from tests import postgres
 from tests.support import CHECKOUT, NOW, SCHEDULE, make_policy
-from tests.test_processes import JWKS, MAIN, WAIT, ProcessTestCase, ask, port_in
+from tests.test_processes import JWKS, MAIN, WAIT, ProcessTestCase, ask, mint, port_in
 from tests.test_stores import fresh_pair, single, with_pending
 
 KEK = JWK.generate(kty="oct", size=256)
@@ -338,11 +339,11 @@ class DamagedTests(FileTestCase):
         ):
             await self.assert_away(call, "malformed; it is damaged: restore it from a backup")
 
-    async def prepared(self) -> tuple[bytes, object]:
+    async def prepared(self) -> tuple[bytes, Any]:
         """A database of several pages, closed; its bytes, and what is in it."""
         make_ring(self.database)
         self.database.insert([single() for _ in range(20)])
-        content = summary(open_database(self.url).open())
+        content = summary(self.database.read(None, ()) or self.contents)
         await self.store.close()
         empty_log(self.file)
         return self.file.read_bytes(), content
@@ -371,6 +372,18 @@ class DamagedTests(FileTestCase):
         for start in range(0, len(octets), PAGE):
             page = octets[:start] + os.urandom(PAGE) + octets[start + PAGE :]
             self.assertRegex(self.opened(page), "damaged: restore it from a backup")
+
+    async def test_no_key_is_overlooked(self) -> None:
+        """A state or a kid that is no longer what it was, in a row or in an index, is found."""
+        octets, content = await self.prepared()
+        kid = content[1].keys[0].kid.encode()
+        for word in (b"active", b"pending", b"single", kid):
+            places = [match.start() for match in re.finditer(re.escape(word), octets)]
+            self.assertGreater(len(places), 1)
+            for start in places[:6]:
+                damaged = octets[:start] + b"x" * len(word) + octets[start + len(word) :]
+                with self.subTest(word=word, start=start):
+                    self.assertRegex(str(self.opened(damaged)), "damaged: restore it|a backup")
 
     async def test_damage_in_a_page_is_found_or_does_no_harm(self) -> None:
         """Wherever it is: the start is refused in one line, or everything is as it was."""
@@ -441,6 +454,24 @@ class ServerTests(ProcessTestCase):
             self.assertEqual(readable([waiting.sock], [], [], 0)[0], [])
             lock.execute("ROLLBACK")
         self.assertEqual(waiting.getresponse().status, 200)
+        self.assertEqual(self.stop(process)[0], 0)
+
+    def test_documents_do_not_wait_behind_changes(self) -> None:
+        """However many changes wait: to read what other processes have published needs no lock."""
+        process, port = self.serve_impatiently(5)
+        other = self.connect(port)
+        waiting = [(self.connect(port), mint(other)["kid"]) for _ in range(6)]
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            for connection, kid in waiting:
+                connection.request("POST", f"/dev?action=revoke&kid={kid}")
+            for _ in range(50):
+                self.assertEqual(len(json.loads(ask(other, "GET", JWKS)[1])["keys"]), 6)
+            self.assertEqual(readable([c.sock for c, _ in waiting], [], [], 0)[0], [])
+            lock.execute("ROLLBACK")
+        for connection, _ in waiting:
+            self.assertEqual(connection.getresponse().status, 200)
+        self.assertEqual(json.loads(ask(other, "GET", JWKS)[1])["keys"], [])
         self.assertEqual(self.stop(process)[0], 0)
 
     def test_a_lock_that_stays_is_told_to_clients(self) -> None:

@@ -22,7 +22,8 @@ from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
 
 T = TypeVar("T")
 
-_THREADS = 4
+_WRITERS, _READERS = 3, 1
+"""Threads; those that read never wait behind those that wait for a lock."""
 
 _LONGEST_CALL = 2 * PATIENCE
 """Seconds after which a call has failed whatever its thread still waits for: a database that hangs,
@@ -39,26 +40,28 @@ class SqlStore:
         self.one_machine = database.is_sqlite
         self._database = database
         self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=_THREADS, name="store")
+        self._writers = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="store")
+        self._readers = ThreadPool(minthreads=0, maxthreads=_READERS, name="store-reader")
         self._queued: list[tuple[Key, Deferred[int]]] = []
         self._inserting = False
         self._listener: Listener | None = None
 
     def open(self) -> Contents:
         contents = self._database.open()
-        self._pool.start()
+        for pool in (self._writers, self._readers):
+            pool.start()
         return contents
 
     def close(self) -> "Deferred[None]":
         return deferToThread(self._close)
 
     def read(self, since: int | None, known: Collection[str]) -> "Deferred[Contents | None]":
-        return self._run(self._database.read, since, known)
+        return self._run(self._readers, self._database.read, since, known)
 
     def swap(
         self, version: int, before: Ring, after: Ring, added: KeyPair | None
     ) -> "Deferred[int | None]":
-        return self._run(self._database.swap, version, before, after, added)
+        return self._write(self._database.swap, version, before, after, added)
 
     def insert(self, key: Key) -> "Deferred[int]":
         inserted: Deferred[int] = Deferred()
@@ -68,13 +71,13 @@ class SqlStore:
         return inserted
 
     def withdraw(self, kids: Collection[str]) -> "Deferred[None]":
-        return self._run(self._database.withdraw, kids)
+        return self._write(self._database.withdraw, kids)
 
     def expire(self, now: float) -> "Deferred[None]":
-        return self._run(self._database.expire, now)
+        return self._write(self._database.expire, now)
 
     def count(self, usage: Mapping[str, Usage]) -> "Deferred[Mapping[str, Usage]]":
-        return self._run(self._database.count, usage)
+        return self._write(self._database.count, usage)
 
     def watch(self, changed: Callable[[], None]) -> None:
         if not self._database.is_sqlite:
@@ -82,8 +85,11 @@ class SqlStore:
             self._listener = Listener(self._database.url, lambda: tell(changed))
             self._listener.start()
 
-    def _run(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
-        called = deferToThreadPool(self._reactor, self._pool, call, *arguments)
+    def _write(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
+        return self._run(self._writers, call, *arguments)
+
+    def _run(self, pool: ThreadPool, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
+        called = deferToThreadPool(self._reactor, pool, call, *arguments)
         return called.addTimeout(_LONGEST_CALL, self._reactor, _unanswered)
 
     def _insert_queued(self) -> None:
@@ -91,7 +97,7 @@ class SqlStore:
         self._inserting = True
         keys = [key for key, _ in queued]
         waiting = [waiter for _, waiter in queued]
-        self._run(self._database.insert, keys).addBoth(self._inserted, waiting)
+        self._write(self._database.insert, keys).addBoth(self._inserted, waiting)
 
     def _inserted(self, result: int | Failure, waiting: list["Deferred[int]"]) -> None:
         self._inserting = False
@@ -106,8 +112,9 @@ class SqlStore:
     def _close(self) -> None:
         if self._listener is not None:
             self._listener.stop()
-        if self._pool.started:
-            self._pool.stop()
+        for pool in (self._writers, self._readers):
+            if pool.started:
+                pool.stop()
         self._database.close()
 
 
