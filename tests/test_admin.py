@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from jwksd import cli
 from jwksd.algorithms import ALGORITHMS
-from jwksd.errors import StartUpRefused
+from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
 from jwksd.kek import Keychain, kek_of, read_keks, write_kek
 from jwksd.keys import KeyPair
@@ -189,6 +189,16 @@ class KekTests(AdminTestCase):
         self.assert_refused(f"under key-encryption key {missing}", "kek", "rewrap", *self.keyed)
         self.assert_refused("make a key-encryption key", "kek", "rewrap", *self.store)
         self.assertEqual(self.envelopes(), before)
+
+    def test_what_goes_wrong_on_the_way_ends_in_one_line(self) -> None:
+        """The store that goes away, and an envelope that turns out to be damaged."""
+        self.serve()
+        for error, said in (
+            (StoreAway("connection lost"), "--store cannot be used: connection lost"),
+            (EnvelopeUnreadable("it is damaged"), "cannot be decrypted: it is damaged"),
+        ):
+            with patch.object(Database, "rewrap", side_effect=error):
+                self.assert_refused(said, "kek", "rewrap", *self.keyed)
 
 
 class ListTests(AdminTestCase):

@@ -311,7 +311,7 @@ class Database:
             except EnvelopeUnreadable as error:
                 if strict:
                     raise
-                self._log.error("key {kid}: {why}", kid=row.kid, why=error.detail)
+                self._log.error("{why}", why=error.detail)
 
     def _pair(self, row: Any) -> KeyPair:
         assert self.keychain is not None  # noqa: S101  # see _pairs
