@@ -50,7 +50,7 @@ class InlineStore(SqlStore):
         self._database.close()
         return succeed(None)
 
-    def _run(self, call: Any, *arguments: Any) -> "Deferred[Any]":
+    def _run(self, pool: Any, call: Any, *arguments: Any) -> "Deferred[Any]":
         return maybeDeferred(call, *arguments)
 
 

@@ -186,7 +186,9 @@ class SQLiteTests(StoryTestCase):
             self.assertIn(self.signers[-1], [key["kid"] for key in lost["keys"]])
         if "import" in block and "signer.pem" in block:
             self.assertEqual(output, f"{private_jwk(0).thumbprint()} (RS256) is pending\n")
-        if "keys list" in block:
+        if "revoke" in block:
+            self.assertIn(f"{self.signers[-1]} is revoked\n", output)
+        elif "keys list" in block:
             self.assertEqual(output.count(self.signers[-1]), block.count("jwksd keys"))
         for path in told.folder.glob("*"):
             if path.suffix in (".db", ".txt"):
@@ -223,7 +225,7 @@ class RefusalTests(TestCase):
             ),
             "--store cannot use": self.serve(self.good("sqlite:///none/keys.db")),
             "--store cannot be used": self.serve(self.good(self.file("no database" * 99))),
-            "--store is damaged": self.serve(self.good(self.damaged())),
+            "it is damaged": self.serve(self.good(self.damaged())),
             "of a newer jwksd than this": self.serve(self.good(self.newer())),
             "the keys of a rotation that is not over": self.serve(
                 f"--policy per-token {self.good()}"

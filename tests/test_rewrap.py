@@ -282,7 +282,7 @@ class SQLiteRewrapTests(RewrapContract, TestCase):
             connection.execute(select(schema.keys)).all()
             with self.assertRaises(StoreAway) as caught:
                 other.rewrap()
-        self.assertIn("run this again", caught.exception.detail)
+        self.assertIn("run this again", caught.exception.why)
         self.assertTrue(any(ciphertext(text) in self.octets() for text in old.values()))
         self.assertEqual(other.rewrap(), 0)
         self.assert_no_trace(old)
