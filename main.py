@@ -8,7 +8,10 @@ from pathlib import Path
 
 from jwksd.cli import serve
 
-TEST_MODULES = ("authlib", "httplint", "hypothesis", "jose", "joserfc", "jwt")
+TEST_MODULES = (
+    *("alembic", "psycopg", "sqlalchemy"),
+    *("authlib", "httplint", "hypothesis", "jose", "joserfc", "jwt"),
+)
 
 
 def self_test(arguments: list[str]) -> None:

@@ -13,23 +13,23 @@ from twisted.python import usage
 from jwksd import lifecycle
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.importing import read_private_key
-from jwksd.interfaces import Usage
+from jwksd.interfaces import Contents, Usage
 from jwksd.kek import write_kek
 from jwksd.keys import KeyPair
 from jwksd.keystore import KeyStore
-from jwksd.lifecycle import ManagedKey
+from jwksd.lifecycle import ManagedKey, Ring, Schedule
 from jwksd.settings import Settings
 from jwksd.storage import open_database
-from jwksd.tap import ConfiguredOptions
+from jwksd.tap import ConfiguredOptions, PlainOptions
 
 if TYPE_CHECKING:
     from jwksd.stores.database import Database
 
 _TRIES = 10
-"""How often an import is tried again when a server changed the ring meanwhile."""
+"""How often a change is tried again when a server has changed the ring meanwhile."""
 
 
-class NewKekOptions(usage.Options):
+class NewKekOptions(PlainOptions):
     """``jwksd kek new``."""
 
     synopsis = "Usage: jwksd kek new > FILE"
@@ -48,6 +48,7 @@ class StoreOptions(ConfiguredOptions):
         ["config", None, None, "the server's TOML file"],
     ]
     needs_keks = False
+    makes_store = False
 
     def run(self) -> None:
         """Open the store and work on it.
@@ -59,10 +60,13 @@ class StoreOptions(ConfiguredOptions):
         if settings.store == "memory":
             raise StartUpRefused("this needs --store: a store in memory is its server's alone")
         database = open_database(settings, needs_keks=self.needs_keks)
+        file = database.file
+        if file is not None and not file.exists() and not self.makes_store:
+            raise StartUpRefused(f"there is no store {file} yet")
         try:
             self.work(database, settings)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.detail}") from None
+            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
         except EnvelopeUnreadable as error:
             raise StartUpRefused(f"a private key cannot be decrypted: {error.detail}") from None
         finally:
@@ -142,8 +146,12 @@ class ImportOptions(StoreOptions):
         " pending key, and signs when its turn comes: after the propagation time, and after those"
         " that were pending before it."
     )
-    optParameters: ClassVar = [["as", None, None, "the algorithm that it is for, such as RS256"]]
+    optParameters: ClassVar = [
+        ["as", None, None, "the algorithm that it is for, such as RS256"],
+        ["alg", None, None, "the --alg of the servers"],
+    ]
     needs_keks = True
+    makes_store = True
 
     def parseArgs(self, path: str) -> None:  # type: ignore[override]  # each has its own
         self["path"] = path
@@ -157,20 +165,82 @@ class ImportOptions(StoreOptions):
             raise StartUpRefused(f"{self['path']} cannot be imported: {error}") from None
         if pair.alg not in settings.alg:
             raise StartUpRefused(
-                f"the servers do not sign with {pair.alg} and would drop it: --alg, which is"
-                f" {','.join(settings.alg)}, must name it, here and there"
+                f"servers that do not sign with {pair.alg} would drop it: give the --alg that"
+                f" they have, and {pair.alg} among it, instead of {','.join(settings.alg)}"
             )
         _publish(database, pair)
         print(f"{pair.kid} ({pair.alg}) is pending")
 
 
+class RotateOptions(StoreOptions):
+    """``jwksd keys rotate``."""
+
+    synopsis = "Usage: jwksd keys rotate --store URL ALG"
+    longdesc = (
+        "Has the pending key of an algorithm take over as soon as every cache can know it; the"
+        " servers see to that."
+    )
+
+    def parseArgs(self, alg: str) -> None:  # type: ignore[override]  # each has its own
+        self["rotated"] = alg
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        alg = self["rotated"]
+
+        def hurried(contents: Contents) -> Ring:
+            if contents.ring.active(alg) is None:
+                raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list tells which are")
+            return lifecycle.hurry(contents.ring, alg)
+
+        _change(database, hurried)
+        print(f"the {alg} key is replaced as soon as that is safe")
+
+
+class RevokeOptions(StoreOptions):
+    """``jwksd keys revoke``."""
+
+    synopsis = "Usage: jwksd keys revoke --store URL KID"
+    longdesc = (
+        "Withdraws a key at once; if it is active, the next one takes over. Caches may hold it for"
+        " as long as the documents may be cached. Give the --config of the servers."
+    )
+
+    def parseArgs(self, kid: str) -> None:  # type: ignore[override]  # each has its own
+        self["kid"] = kid
+
+    def work(self, database: "Database", settings: Settings) -> None:
+        kid, now, schedule = self["kid"], time.time(), settings.schedule()
+        if kid in {key.kid for key in database.open().keys if key.expires is not None}:
+            database.withdraw([kid])
+        else:
+            _change(database, lambda contents: _revoked(contents.ring, kid, now, schedule))
+        print(f"{kid} is revoked")
+
+
+def _revoked(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
+    if ring.get(kid) is None:
+        raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list tells which do")
+    algorithms = sorted({key.alg for key in ring.keys})
+    without = lifecycle.revoke(ring, kid, now, schedule)
+    return lifecycle.settle(without, algorithms, now, schedule, {})
+
+
 def _publish(database: "Database", pair: KeyPair) -> None:
-    for _ in range(_TRIES):
-        contents = database.open()
+    def published(contents: Contents) -> Ring:
         if any(key.kid == pair.kid for key in contents.keys):
             raise StartUpRefused(f"{pair.kid} is in the store already")
-        after = lifecycle.publish(contents.ring, pair.kid, pair.alg, time.time())
-        if database.swap(contents.version, contents.ring, after, pair) is not None:
+        return lifecycle.publish(contents.ring, pair.kid, pair.alg, time.time())
+
+    _change(database, published, pair)
+
+
+def _change(
+    database: "Database", change: Callable[[Contents], Ring], added: KeyPair | None = None
+) -> None:
+    """Change the ring, beside servers that may do so too."""
+    for _ in range(_TRIES):
+        contents = database.open()
+        if database.swap(contents.version, contents.ring, change(contents), added) is not None:
             return
     raise StartUpRefused("the servers change their keys without a pause: try again")
 
@@ -193,7 +263,7 @@ def _time(second: object) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Group(usage.Options):
+class _Group(PlainOptions):
     """A command that has commands of its own."""
 
     subCommands: ClassVar[list[list[object]]]
@@ -217,6 +287,7 @@ class KekOptions(_Group):
     """``jwksd kek``."""
 
     synopsis = "Usage: jwksd kek COMMAND"
+    longdesc = "A key-encryption key (KEK) encrypts the private keys in a store."
     subCommands: ClassVar = [
         ["new", None, NewKekOptions, "Print a new key-encryption key."],
         ["rewrap", None, RewrapOptions, "Encrypt private keys under the first one."],
@@ -227,8 +298,11 @@ class KeysOptions(_Group):
     """``jwksd keys``."""
 
     synopsis = "Usage: jwksd keys COMMAND"
+    longdesc = "What is in a store; servers may be at work on it."
     subCommands: ClassVar = [
         ["list", None, ListOptions, "Which keys there are, and in which state."],
         ["export-public", None, ExportOptions, "The JWK Set that is published."],
         ["import", None, ImportOptions, "Take a private key from a file."],
+        ["rotate", None, RotateOptions, "Replace a key as soon as that is safe."],
+        ["revoke", None, RevokeOptions, "Withdraw a key at once."],
     ]

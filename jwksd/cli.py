@@ -7,27 +7,22 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
-from jwksd import __version__
 from jwksd.admin import KekOptions, KeysOptions
 from jwksd.errors import StartUpRefused
-from jwksd.tap import Daemon, Options, makeService
+from jwksd.tap import Daemon, Options, PlainOptions, makeService
 from jwksd.web.listener import base_url
 
 
-class CommandOptions(usage.Options):
+class CommandOptions(PlainOptions):
     """``jwksd COMMAND``."""
 
     synopsis = "Usage: jwksd COMMAND [options]"
+    longdesc = "Each command has a --help of its own."
     subCommands = [
         ["serve", None, Options, "Run the server until it is stopped."],
         ["keys", None, KeysOptions, "List, export and import keys of a store."],
         ["kek", None, KekOptions, "Make and change the keys that encrypt private keys at rest."],
     ]
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"jwksd {__version__}")
-        raise SystemExit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -154,8 +154,10 @@ class StoreAway(Overloaded):
     slug = "store-away"
     title = "The key store is away"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, why: str, detail: str = "the key store is away; the log says why") -> None:
+        """``why`` is for operators: it names hosts, ports and files. ``detail`` is for anyone."""
         super().__init__(detail, retry_after=1)
+        self.why = why
 
 
 class OAuthError(JwksdError):

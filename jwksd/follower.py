@@ -4,7 +4,11 @@ The laws of the follower:
 1. One read is under way at a time. Whoever asks while one is gets the next: it begins after they
    asked, so that it shows all that was there by then.
 2. A shared store is read when it says that something changed, and every second in any case.
-3. A store that is away is asked again every second. That it went and that it is back is told once.
+3. A store that is away is asked again every second. That it went and that it is back is told once:
+   a read that began before it went does not bring it back.
+4. Nobody waits long for a store that does not answer: then what is known is all there is.
+5. A store that is older than it was has been restored from a backup, or has lost what its standby
+   had not heard of: what is there now is the truth, and all of it is read.
 """
 
 from collections.abc import Callable, Collection
@@ -22,6 +26,15 @@ T = TypeVar("T")
 
 POLL = 1.0
 """Seconds between two reads of a shared store that says nothing."""
+
+LONGEST_WAIT = 2.0
+"""Seconds that anyone waits for a read."""
+
+WAIT_WHILE_AWAY = 0.5
+"""The same, of a store that is known to be away and may be back."""
+
+_NOTHING_KNOWN = -1
+"""The version of who is to read everything."""
 
 
 class Follower:
@@ -50,6 +63,7 @@ class Follower:
         self._apply = apply
         self._known = known
         self._seen = reactor.seconds()
+        self._lost = self._seen
         self._reading = False
         self._waiting: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
@@ -91,7 +105,8 @@ class Follower:
         self._waiting.append(waiter)
         if not self._reading:
             self._begin()
-        await waiter
+        longest = LONGEST_WAIT if self.away is None else WAIT_WHILE_AWAY
+        await waiter.addTimeout(longest, self._reactor, lambda result, timeout: None)
 
     async def kept(self, call: "Deferred[T]") -> T:
         """What a call of the store answers.
@@ -105,30 +120,45 @@ class Follower:
             self.lost(error)
             raise
 
+    def error(self) -> StoreAway:
+        """For whoever needs the store while it is away."""
+        return StoreAway("it is known to be away", self.away or "the store is away")
+
     def lost(self, error: StoreAway) -> None:
         """A call has failed: until a read succeeds, the store is away."""
         if self.away is None:
-            self._log.error("the store is away: {why}", why=error.detail)
+            self._log.error("the store is away: {why}", why=error.why)
         self.away = error.detail
+        self._lost = self._reactor.seconds()
 
     def _begin(self) -> None:
         if self._reading or self._stopped:
             return
         self._reading = True
         waiting, self._waiting = self._waiting, []
-        began = self._reactor.seconds()
-        reading: Deferred[Contents | None] = self._store.read(self.version, self._known())
-        read = reading.addCallback(self._read, began).addErrback(self._failed)
+        began, since = self._reactor.seconds(), self.version
+        reading: Deferred[Contents | None] = self._store.read(
+            None if since == _NOTHING_KNOWN else since, self._known()
+        )
+        read = reading.addCallback(self._read, began, since).addErrback(self._failed)
         read.addCallback(lambda _: self._done(waiting))
 
-    def _read(self, contents: Contents | None, began: float) -> None:
+    def _read(self, contents: Contents | None, began: float, since: int) -> "Deferred[None] | None":
         self._seen = began
-        if self.away is not None:
+        if self.away is not None and began >= self._lost:
             self._log.info("the store is back")
             self.away = None
-        if contents is not None and contents.version > self.version and not self._stopped:
+        if contents is None or self._stopped:
+            return None
+        if contents.version < since:
+            self._log.warn("the store is older than it was, as if restored; all of it is read")
+            self.version = _NOTHING_KNOWN
+            again: Deferred[Contents | None] = self._store.read(None, self._known())
+            return again.addCallback(self._read, began, _NOTHING_KNOWN)
+        if contents.version > self.version:
             self.version = contents.version
             self._apply(contents)
+        return None
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, StoreAway):

@@ -1,11 +1,17 @@
 """Private keys from elsewhere: PEM or JWK text in, a checked key pair out."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from jwcrypto.jwk import JWK
 
 from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS, Algorithm
 from jwksd.keys import KeyPair
+
+_RSA_PRIVATE = {"p", "q", "dp", "dq", "qi"}
+_KEY = {"kty", "crv", "n", "e", "d", "x", "y", "pub", "priv", "k", "oth"} | _RSA_PRIVATE
+"""What keys are made of (RFC 7518 §6, RFC 8037 §2, RFC 9964)."""
 
 _MESSAGE = b"a key that cannot sign and verify is refused"
 
@@ -20,21 +26,44 @@ def read_private_key(text: bytes, alg: str | None) -> KeyPair:
         ValueError: there is no private key, or none that is fit for the algorithm. The text of the
             error never quotes the key.
     """
-    private = _from_jwk(text) if text.lstrip().startswith(b"{") else _from_pem(text)
-    if not private.has_private:
+    if text.lstrip().startswith(b"{"):
+        members = _members(text)
+        _check_purpose(members)
+        private, own = _from_jwk(members), members.get("alg")
+    else:
+        private = _from_pem(text)
+        own = private.get("alg")
+    if not private.has_private and not private.is_symmetric:
         raise ValueError("it holds no private key: a public one cannot sign")
-    algorithm = _algorithm(private.get("alg"), alg)
+    algorithm = _algorithm(own, alg)
     _check_kind(private, algorithm)
     return _checked_pair(private, algorithm)
 
 
-def _from_jwk(text: bytes) -> JWK:
+def _members(text: bytes) -> dict[str, Any]:
     try:
         members = json.loads(text)
-    except ValueError:
-        members = None
+    except (ValueError, RecursionError):
+        members = {}
+    return members if isinstance(members, dict) else {}
+
+
+def _check_purpose(members: Mapping[str, Any]) -> None:
+    """A key that says that it is not for signatures (RFC 7517 §4.2, §4.3) is taken at its word."""
+    if members.get("use", "sig") != "sig":
+        raise ValueError("it is not for signatures: its use is not sig")
+    operations = members.get("key_ops", ["sign"])
+    if not isinstance(operations, list) or "sign" not in operations:
+        raise ValueError("it is not for signing: its key_ops have no sign")
+
+
+def _from_jwk(members: Mapping[str, Any]) -> JWK:
+    """A JWK of what a key is made of, and nothing else."""
+    if members.get("kty") == "RSA" and "d" in members and not members.keys() >= _RSA_PRIVATE:
+        raise ValueError("it lacks p, q, dp, dq or qi (RFC 7518 §6.3.2): all of them are needed")
+    names = _KEY | ({"alg"} if members.get("kty") == "AKP" else set())
     try:
-        private = JWK(**members)
+        private = JWK(**{name: members[name] for name in members.keys() & names})
         private.get_op_key("verify")
     except Exception:  # jwcrypto raises many things, and some quote what they could not read
         raise ValueError("it is no JWK of a key pair (RFC 7517)") from None
@@ -48,12 +77,12 @@ def _from_pem(text: bytes) -> JWK:
         raise ValueError("it is neither a JWK nor an unencrypted PEM of a private key") from None
 
 
-def _algorithm(own: str | None, wanted: str | None) -> Algorithm:
-    name = wanted or own
+def _algorithm(own: object, wanted: str | None) -> Algorithm:
+    name = own if wanted is None else wanted
     if name is None:
         raise ValueError("it does not say its algorithm: give --as, such as --as RS256")
-    if name not in ALGORITHMS:
-        raise ValueError(f"{name!r:.60} is not known; known are {', '.join(ALGORITHMS)}")
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise ValueError(f"alg {name!r:.60} is not known; known are {', '.join(ALGORITHMS)}")
     if own is not None and own != name:
         raise ValueError(f"it is for {own!r:.60}, not for {name}")
     return ALGORITHMS[name]
@@ -76,11 +105,8 @@ def _check_kind(private: JWK, algorithm: Algorithm) -> None:
 
 def _checked_pair(private: JWK, algorithm: Algorithm) -> KeyPair:
     """The pair, if its halves belong together."""
-    bare = JWK(**{k: v for k, v in private.items() if k not in ("use", "key_ops", "alg", "kid")})
-    if algorithm.kty == "AKP":
-        bare["alg"] = algorithm.name
     try:
-        pair = KeyPair(bare, algorithm)
+        pair = KeyPair(private, algorithm)
         signature = pair.sign(_MESSAGE)
         algorithm.signer().verify(pair.public, _MESSAGE, signature)
     except Exception:  # as above

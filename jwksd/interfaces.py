@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
 from jwksd.keys import Key, KeyPair
@@ -15,6 +16,10 @@ from jwksd.tokens import Token
 
 Seal = Callable[[KeyPair], Token]
 """Signs one token with the key that it is given."""
+
+
+class IThreadReactor(IReactorFromThreads, IReactorTime):
+    """A reactor of real time that other threads may call."""
 
 
 class IKeySource(Interface):

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from jwcrypto.common import base64url_decode
+from jwcrypto.common import base64url_decode, base64url_encode
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
@@ -77,6 +77,9 @@ class Keychain:
             )
         opened = JWE(algs=[_ALG, _ENC])
         try:
+            # Two spellings of the same octets would be two envelopes (RFC 4648 §3.5).
+            if any(base64url_encode(base64url_decode(x)) != x for x in envelope.split(".")):
+                raise ValueError("not base64url as it should be")
             opened.deserialize(envelope, kek)
         except Exception:  # jwcrypto raises many things, and some quote what they could not read
             raise EnvelopeUnreadable(

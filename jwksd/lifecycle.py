@@ -41,7 +41,8 @@ class Schedule:
     """The numbers of a rotation, in seconds.
 
     ``clock_skew`` bounds what a verifier's clock is off and the leeway that it grants, together.
-    ``outage`` is for how long a node may sign on without hearing of a store that others change.
+    ``outage`` is for how long a node may sign on, and publish what it knows, without hearing of a
+    store that others change: by so much its documents may lack a key, and its tokens come late.
     """
 
     rotation_interval: int
@@ -66,17 +67,18 @@ class Schedule:
             ValueError: it does not hold, with the numbers.
         """
         skew = self.clock_skew
-        if self.propagation < self.cache_lifetime + skew:
+        outage = f" + --outage ({self.outage} s)" if self.outage else ""
+        needed = self.cache_lifetime + skew + self.outage
+        if self.propagation < needed:
             raise ValueError(
-                f"--propagation ({self.propagation} s) must be at least"
-                f" {self.cache_lifetime + skew} s:"
+                f"--propagation ({self.propagation} s) must be at least {needed} s:"
                 f" --max-age ({self.max_age} s) + --stale-while-revalidate"
                 f" ({self.stale_while_revalidate} s) + --stale-if-error ({self.stale_if_error} s)"
-                f" + --clock-skew ({skew} s); else a key would sign before caches can know it"
+                f" + --clock-skew ({skew} s){outage};"
+                " else a key would sign before caches can know it"
             )
         needed = self.max_lifetime + skew + self.outage
         if self.retention < needed:
-            outage = f" + --outage ({self.outage} s)" if self.outage else ""
             raise ValueError(
                 f"--retention ({self.retention} s) must be at least {needed} s:"
                 f" --max-lifetime ({self.max_lifetime} s) + --clock-skew ({skew} s){outage};"
@@ -116,7 +118,7 @@ def make_schedule(
     Raises:
         ValueError: the inequality does not hold, with the numbers.
     """
-    spare = max(0, propagation - max_age - clock_skew - (stale_if_error or 0))
+    spare = max(0, propagation - max_age - clock_skew - outage - (stale_if_error or 0))
     if stale_while_revalidate is None:
         stale_while_revalidate = min(max_age, spare)
     if stale_if_error is None:

@@ -161,7 +161,7 @@ class PerToken:
     async def _publish(self, key: Key) -> None:
         """Kept first, shown then, answered last."""
         if self._follower.away is not None:
-            raise StoreAway(self._follower.away)
+            raise self._follower.error()
         await self._follower.kept(self._store.insert(key))
         self._add(key)
 

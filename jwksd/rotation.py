@@ -84,7 +84,7 @@ class Rotation:
         self._boot = boot if store.one_machine else None
         self._source = source
         self._store = store
-        self._follower = Follower(store, reactor, self._apply, known=lambda: frozenset(self._pairs))
+        self._follower = Follower(store, reactor, self._heard, known=lambda: frozenset(self._pairs))
         self._algorithms = tuple(algorithms)
         self._schedule = schedule
         self._max_waiting = max_waiting
@@ -248,9 +248,10 @@ class Rotation:
         unheard = self._follower.out_of_touch
         if token.exp > latest - unheard:
             raise StoreAway(
+                "out of touch for too long",
                 f"the store has been away for {ceil(unheard)} s, in which another node may have"
                 f" replaced key {pair.kid}; tokens of at most"
-                f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed"
+                f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed",
             )
 
     async def _first_key(self, alg: str) -> None:
@@ -316,7 +317,7 @@ class Rotation:
             while not await self._try(change, added):
                 await self._follower.refresh()
                 if self._follower.away is not None:
-                    raise StoreAway(self._follower.away)
+                    raise self._follower.error()
         finally:
             self._lock.release()
 
@@ -402,6 +403,11 @@ class Rotation:
 
     def _no_longer_making(self, _: None, alg: str) -> None:
         self._making.discard(alg)
+        self._catch_up()
+
+    def _heard(self, contents: Contents) -> None:
+        """Another node has changed something, and may not be there to do what is due next."""
+        self._apply(contents)
         self._catch_up()
 
     def _apply(self, contents: Contents) -> None:

@@ -100,6 +100,12 @@ def _store(text: str) -> str:
     raise ValueError("must be memory, sqlite:///PATH or postgresql://USER@HOST/NAME")
 
 
+def _kek_file(text: str) -> str:
+    if not text or "jwksd-kek-" in text:
+        raise ValueError("must be the name of a file; JWKSD_KEK can hold the key itself")
+    return text
+
+
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if re.fullmatch("[0-9]{1,9}", text) is None or not low <= int(text) <= high:
@@ -157,7 +163,7 @@ def _text(text: str) -> str:
 class Option:
     """One option: ``parse`` turns its text into its value, or raises ValueError with the reason.
 
-    The value of a ``secret`` one is told to nobody: there may be a password in it.
+    The value of a ``secret`` one is told to nobody: there may be a password or a key in it.
     """
 
     name: str
@@ -218,7 +224,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "retention",
         duration,
-        "rotating: how long a replaced key is published (default: --max-lifetime + --clock-skew)",
+        "rotating: how long a replaced key is published"
+        " (default: --max-lifetime + --clock-skew, and with a --store + --outage)",
     ),
     Option(
         "store",
@@ -228,9 +235,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "kek-file",
-        _text,
+        _kek_file,
         "a file with the keys that encrypt private keys in the store; may be repeated",
         repeatable=True,
+        secret=True,
     ),
     Option(
         "outage",

@@ -5,14 +5,14 @@ SQLAlchemy is imported only where ``--store`` asks for a database: it is an extr
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jwcrypto.jwk import JWK
-from twisted.internet.interfaces import IReactorFromThreads
 
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import IStore
+from jwksd.interfaces import IStore, IThreadReactor
 from jwksd.kek import Keychain, read_keks
 from jwksd.settings import Settings
 from jwksd.stores.memory import MemoryStore
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jwksd.stores.database import Database
 
 
-def make_store(settings: Settings, reactor: IReactorFromThreads) -> IStore:
+def make_store(settings: Settings, reactor: IThreadReactor) -> IStore:
     """Where the keys are kept; nothing is connected yet.
 
     Raises:
@@ -48,16 +48,19 @@ def open_database(settings: Settings, *, needs_keks: bool) -> "Database":
             " (umask 077; jwksd kek new > kek.txt), and give it by --kek-file kek.txt"
         )
     try:
+        if find_spec("alembic") is None:
+            raise ModuleNotFoundError(name="alembic")
         from jwksd.stores.database import Database
+
+        return Database(settings.store, Keychain(keks) if keks else None)
     except ImportError as error:
         raise StartUpRefused(
-            f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"
+            f"--store needs {error.name or error}: python -m pip install 'jwksd[sql]'"
         ) from None
-    try:
-        return Database(settings.store, Keychain(keks) if keks else None)
     except Exception as error:  # SQLAlchemy and the drivers raise what they like, the URL in it
         raise StartUpRefused(
-            f"--store is no URL that can be used ({type(error).__name__})"
+            f"--store is no URL that can be used ({type(error).__name__}): it must be such as"
+            " sqlite:///PATH or postgresql://USER@HOST/NAME"
         ) from None
 
 
@@ -69,12 +72,13 @@ def load_keks(files: Sequence[str], environment: Mapping[str, str]) -> list[JWK]
     """
     keks: list[JWK] = []
     for name in files:
-        keks += _keks_in(name, _read_private(Path(name)))
+        keks += _keks_in(name, _read_private(Path(name), others=0o077))
     if "JWKSD_KEK" in environment:
         keks += _keks_in("JWKSD_KEK", environment["JWKSD_KEK"])
     credential = Path(environment.get("CREDENTIALS_DIRECTORY", ""), "jwksd-kek")
     if "CREDENTIALS_DIRECTORY" in environment and credential.exists():
-        keks += _keks_in(str(credential), _read_private(credential))
+        # systemd lets the service's user in by an ACL, whose mask is shown as the group's bits.
+        keks += _keks_in(str(credential), _read_private(credential, others=0o007))
     return keks
 
 
@@ -85,10 +89,9 @@ def _keks_in(source: str, text: str) -> list[JWK]:
         raise StartUpRefused(f"{source} holds no key-encryption keys: {error}") from None
 
 
-def _read_private(path: Path) -> str:
+def _read_private(path: Path, *, others: int) -> str:
     try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
+        if path.stat().st_mode & others:
             raise StartUpRefused(f"{path} can be read by others: chmod 600 {path}")
         return path.read_text("utf-8")
     except OSError as error:

@@ -60,7 +60,21 @@ def _help(option: Option) -> str:
     return f"{option.help} (default: {text})"
 
 
-class ConfiguredOptions(usage.Options):
+class PlainOptions(usage.Options):
+    """Options whose help and version are jwksd's, wherever they are part of."""
+
+    synopsis: str
+
+    def getSynopsis(self) -> str:
+        return self.synopsis
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"jwksd {__version__}")
+        raise SystemExit(0)
+
+
+class ConfiguredOptions(PlainOptions):
     """Options that may also come from the environment and from a file.
 
     What cannot work is refused with StartUpRefused, in one line. After parsing, ``settings`` holds
@@ -76,11 +90,6 @@ class ConfiguredOptions(usage.Options):
     def opt_kek_file(self, path: str) -> None:
         """A file with the keys that encrypt private keys in the store; may be repeated."""
         self["kek-file"].append(path)
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"jwksd {__version__}")
-        raise SystemExit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:
@@ -163,8 +172,9 @@ class KeyService(Service):
 
     def stopService(self) -> "Deferred[None]":
         super().stopService()
-        self._source.stop()
+        # In this order: a rotation that waits for its next key knows why it will not come.
         stopped = self._issuer.stop()
+        self._source.stop()
         # A key of the largest size can take a minute to make, and the threads are waited for.
         return stopped.addCallback(lambda _: deferToThread(self._threads.stop))
 

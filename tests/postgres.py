@@ -38,7 +38,7 @@ class Cluster:
         binaries = find()
         assert binaries is not None, "PostgreSQL is not installed"
         self._binaries = binaries
-        self._folder = folder
+        self.folder = folder
         self._user = _unprivileged()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -50,12 +50,12 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        log = (self._folder / "log").open("ab")
+        log = (self.folder / "log").open("ab")
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port)}
-        settings |= {"unix_socket_directories": str(self._folder), "max_connections": "100"}
+        settings |= {"unix_socket_directories": str(self.folder), "max_connections": "100"}
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         self._process = subprocess.Popen(
-            [self._binaries / "postgres", "-D", self._folder / "data", *options],
+            [self._binaries / "postgres", "-D", self.folder / "data", *options],
             user=self._user,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -64,7 +64,7 @@ class Cluster:
         )
         log.close()
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self.folder / "log").read_text()
 
     def _answers(self) -> bool:
         try:
@@ -80,6 +80,23 @@ class Cluster:
     def kill(self) -> None:
         """Let it crash."""
         self._end(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """Let it hang: connections stay open, and nothing answers."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        """The server first, so that it makes no more while its children are looked for."""
+        assert self._process is not None
+        own = self._process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text()
+        return [own, *map(int, children.split())]
 
     def _end(self, number: int) -> None:
         if self._process is not None:

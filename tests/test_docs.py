@@ -22,7 +22,9 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
 def commands(document: Path) -> list[str]:
-    """The shell blocks of a document."""
+    """The shell blocks of a document; those of one are a story, told by ``test_operations``."""
+    if document.name == "operations.md":
+        return []
     return _BLOCK.findall(document.read_text("utf-8"))
 
 

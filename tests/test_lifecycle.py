@@ -190,6 +190,18 @@ class ScheduleTests(TestCase):
             with self.subTest(change=change), self.assertRaisesRegex(ValueError, said):
                 replace(good, **change).check()
 
+    def test_an_outage_counts_on_both_sides(self) -> None:
+        """A node that hears nothing may serve a document without the key, and sign with the old."""
+        good = Schedule(1000, 137, 100, 15, 5, 10, 200, 217, outage=7)
+        good.check()
+        for change in ({"propagation": 136}, {"retention": 216}):
+            said = r"must be at least .* \+ --outage \(7 s\); else"
+            with self.subTest(change=change), self.assertRaisesRegex(ValueError, said):
+                replace(good, **change).check()
+        numbers = {"rotation_interval": 1000, "propagation": 137, "max_age": 100}
+        made = make_schedule(**numbers, clock_skew=10, max_lifetime=200, outage=7)
+        self.assertEqual((made.cache_lifetime, made.retention), (120, 217))
+
     def test_the_default_headers(self) -> None:
         """An hour fresh, another while asking anew, and nearly the rest of a day in an outage."""
         made = make_schedule(

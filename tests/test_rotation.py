@@ -8,14 +8,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.errors import InvalidParameter, JwksdError, Stopping, TooManyWaiting, UnknownKey
+from jwksd.follower import POLL
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
-from jwksd.lifecycle import State
+from jwksd.lifecycle import State, make_schedule
 from jwksd.mintrequest import MintRequest
 from jwksd.rotation import HEARTBEAT, RETRY, Rotation
 from jwksd.stores.memory import MemoryStore
 from jwksd.tokens import Token
-from tests.support import NOW, SCHEDULE, KeysInOrder, key_pair, make_issuer
+from tests.support import NOW, SCHEDULE, KeysInOrder, key_pair, make_issuer, make_policy
 
 PLAIN = MintRequest()
 DAY = SCHEDULE.rotation_interval
@@ -464,3 +465,30 @@ class RobustnessTests(RotationTestCase):
         self.assertEqual(described["keys"][0]["last_exp"], exp)
         self.issuer = other
         self.assertEqual(self.mint().kid, A)
+
+
+class SharedStore(MemoryStore):
+    """Of several nodes in one process; they poll it."""
+
+    shared = True
+    one_machine = False
+
+
+class ManyNodesTests(SynchronousTestCase):
+    def test_whoever_hears_of_a_key_activates_it_in_time(self) -> None:
+        """The node that published it may be gone by then."""
+        seconds = {"rotation_interval": 10, "propagation": 10, "max_age": 5, "clock_skew": 5}
+        schedule = make_schedule(**seconds, max_lifetime=5)
+        store, clocks, real = SharedStore(), [Clock(), Clock()], Clock()
+        hearing, publishing = (
+            make_policy(
+                clock, source, reactor=real, store=store, policy="rotating", schedule=schedule
+            )
+            for clock, source in zip(clocks, (SlowSource(), KeysInOrder()), strict=True)
+        )
+        for clock, policy in zip(clocks, (hearing, publishing), strict=True):
+            clock.advance(NOW)
+            policy.start()
+        real.advance(POLL)
+        clocks[0].advance(10)
+        self.assertEqual(store.open().ring.active("RS256"), hearing.ring.get(B))

@@ -98,6 +98,20 @@ class ResolveTests(TestCase):
             (rotating(stale_if_error="1d"), {}, {}, "--stale-if-error (86400 s)"),
             (rotating(retention="1d"), {}, {}, "--retention (86400 s) must be at least 86700 s"),
             (rotating(rotation_interval="1h"), {}, {}, "--rotation-interval (3600 s) must be"),
+            ({"outage": "1h"}, {}, {}, "--outage means something with --policy rotating only"),
+            (rotating(outage="-1"), {}, {}, "--outage='-1' must be a duration"),
+            (
+                rotating(store="sqlite:///f", retention="86700s"),
+                {},
+                {},
+                "--retention (86700 s) must be at least 90300 s: --max-lifetime (86400 s) +"
+                " --clock-skew (300 s) + --outage (3600 s)",
+            ),
+            ({"store": ""}, {}, {}, "--store must be memory, sqlite:///PATH or postgresql://"),
+            ({"store": "sqlite://f"}, {}, {}, "--store must be memory"),
+            ({}, {"JWKSD_STORE": "mysql://h/d"}, {}, "JWKSD_STORE must be memory"),
+            ({}, {}, {"store": "keys.db"}, "store in the file must be memory"),
+            ({"kek-file": [""]}, {}, {}, "--kek-file must be the name of a file"),
         ):
             with self.subTest(said=said), self.assertRaises(StartUpRefused) as caught:
                 resolve(flags, environment, file)  # type: ignore[arg-type]
@@ -119,6 +133,49 @@ class ResolveTests(TestCase):
             (schedule.retention, schedule.stale_while_revalidate, schedule.stale_if_error),
             (9 * 86_400, 0, 10),
         )
+
+    def test_a_store_with_nodes_keeps_replaced_keys_for_an_outage_longer(self) -> None:
+        """A node that does not hear of a rotation signs on: R = L + S + outage."""
+        stored = {"store": "postgresql://h/d"}
+        for flags, retention, outage in (
+            ({}, 86_700, 0),
+            ({"outage": "9h"}, 86_700, 0),  # a store in memory is never away
+            (stored, 90_300, 3600),
+            ({**stored, "outage": "0"}, 86_700, 0),
+            ({**stored, "outage": "1d"}, 173_100, 86_400),
+            ({"store": "sqlite:///f"}, 90_300, 3600),
+        ):
+            with self.subTest(flags=flags):
+                schedule = resolve(rotating(**flags), {}, {}).schedule()
+                self.assertEqual((schedule.retention, schedule.outage), (retention, outage))
+
+    def test_kek_files_may_be_many(self) -> None:
+        """By repeated flags, or as a list in the file; the order is kept."""
+        self.assertEqual(resolve({"kek-file": ["b", "a"]}, {}, {}).kek_file, ("b", "a"))
+        self.assertEqual(resolve({}, {}, {"kek-file": ["b", "a"]}).kek_file, ("b", "a"))
+        self.assertEqual(resolve({}, {"JWKSD_KEK_FILE": "a"}, {}).kek_file, ("a",))
+
+    def test_passwords_and_keys_are_never_told(self) -> None:
+        """Wherever a wrong value comes from, the line names the option and not the value."""
+        secret = "hunter2-hunter2"
+        wrong = f"postgres://user:{secret}@db.example/jwksd"
+        kek = f"jwksd-kek-{secret}"
+        for flags, environment, file in (
+            ({"store": wrong}, {}, {}),
+            ({"store": f"postgresql://user:{secret} @h/d"}, {}, {}),
+            ({}, {"JWKSD_STORE": wrong}, {}),
+            ({}, {}, {"store": wrong}),
+            ({}, {}, {"store": {"url": wrong}}),
+            ({}, {}, {"store": [wrong]}),
+            ({"kek-file": [kek]}, {}, {}),
+            ({}, {"JWKSD_KEK_FILE": kek}, {}),
+            ({}, {}, {"kek-file": ["file", kek]}),
+            ({}, {}, {"kek": kek}),
+        ):
+            with self.subTest(flags=flags, environment=environment, file=file):
+                with self.assertRaises(StartUpRefused) as caught:
+                    resolve(flags, environment, file)  # type: ignore[arg-type]
+                self.assertNotIn(secret, str(caught.exception))
 
     @given(st.sampled_from([o.name for o in OPTIONS if not o.repeatable]), st.text(max_size=20))
     def test_any_text_is_taken_or_refused(self, name: str, text: str) -> None:

@@ -7,6 +7,7 @@ import os
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from jwksd import lifecycle
 from jwksd.algorithms import ALGORITHMS
-from jwksd.errors import StartUpRefused
+from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
 from jwksd.kek import Keychain
 from jwksd.keys import Key, KeyPair
@@ -258,6 +259,15 @@ class SqlStoreContract(StoreContract):
         self.addCleanup(closed.close)
         contents = closed.open()
         self.assertEqual(([k.kid for k in contents.keys], list(contents.pairs)), ([pair.kid], []))
+
+    async def test_a_call_that_is_not_answered_fails(self: Any) -> None:
+        """A database that hangs is as good as away; the thread ends when the database does."""
+        goes_on = Event()
+        hangs = patch.object(Database, "read", lambda *_: goes_on.wait())
+        with hangs, patch("jwksd.stores.sql._LONGEST_CALL", 0.05):
+            error = await self.assertFailure(self.store.read(None, ()), StoreAway)
+            goes_on.set()
+        self.assertIn("has not answered", error.why)
 
 
 class SQLiteStoreTests(SqlStoreContract, TestCase):

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import treq
+from jwcrypto.jwk import JWK
 from twisted.application.service import IServiceMaker
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -19,6 +20,8 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from jwksd import __version__, cli
 from jwksd.errors import StartUpRefused
+from jwksd.kek import write_kek
+from jwksd.mintrequest import MintRequest
 from jwksd.tap import Daemon, Options, makeService
 from jwksd.web.listener import base_url, is_loopback
 
@@ -38,6 +41,15 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((settings.port, settings.lifetime, settings.dev), (0, 120, True))
         listen = options("--listen", "unix:a", "--listen", "unix:b").settings.listen
         self.assertEqual(listen, ("unix:a", "unix:b"))
+
+    def test_where_keys_are_kept_arrives_too(self) -> None:
+        """The store, every KEK file in order, and how long it may be away."""
+        settings = options(
+            *("--policy", "rotating", "--store", "sqlite:///keys.db", "--outage", "2h"),
+            *("--kek-file", "new.txt", "--kek-file", "old.txt"),
+        ).settings
+        self.assertEqual(settings.store, "sqlite:///keys.db")
+        self.assertEqual((settings.kek_file, settings.outage), (("new.txt", "old.txt"), 7200))
 
     def test_a_file_is_read(self) -> None:
         """By flag or by environment."""
@@ -79,7 +91,7 @@ class OptionsTests(SynchronousTestCase):
     def test_the_help_tells_the_defaults(self) -> None:
         """Every option stands in the help."""
         text = " ".join(str(Options()).split())
-        for part in ("--max-keys=", "(default: 10000)", "--dev", "--listen="):
+        for part in ("--max-keys=", "(default: 10000)", "--dev", "--listen=", "--kek-file="):
             self.assertIn(part, text)
 
 
@@ -223,6 +235,29 @@ class DaemonTests(TestCase):
             finally:
                 await service.listener.stopService()
         return str(caught.exception)
+
+    async def test_keys_in_a_store_outlive_the_server(self) -> None:
+        """Started again with the same file and KEK it signs with the same key; else not at all."""
+        with TemporaryDirectory() as folder:
+            kek = Path(folder) / "kek.txt"
+            kek.write_text(write_kek(JWK.generate(kty="oct", size=256)))
+            kek.chmod(0o600)
+            store = [
+                *("--policy", "rotating", "--alg", "ES256"),
+                *("--store", f"sqlite:///{folder}/keys.db"),
+            ]
+            kids = []
+            for _ in range(2):
+                service = self.start(*store, "--kek-file", str(kek))
+                kids.append((await service.issuer.mint(MintRequest())).kid)
+                await service.stopService()
+            self.assertEqual(kids[0], kids[1])
+            self.assertIn("give it by --kek-file", await self.refusal(*store))
+            kek.write_text(write_kek(JWK.generate(kty="oct", size=256)))
+            said = await self.refusal(*store, "--kek-file", str(kek))
+            self.assertRegex(said, "cannot be decrypted: .* which was not given")
+            per_token = ["--store", f"sqlite:///{folder}/keys.db"]
+            self.assertIn("start with --policy rotating", await self.refusal(*per_token))
 
     async def test_other_machines_are_let_in_on_demand(self) -> None:
         """With the alarming option it listens on all interfaces."""

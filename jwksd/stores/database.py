@@ -10,6 +10,7 @@ The laws of the database:
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,11 +52,30 @@ CHANNEL = "jwksd_changed"
 PATIENCE = 5
 """Seconds that a connection, a lock or a statement may take."""
 
+CUT_OFF: dict[str, Any] = {
+    "connect_timeout": PATIENCE,
+    "tcp_user_timeout": PATIENCE * 1000,
+    "keepalives_idle": PATIENCE,
+    "keepalives_interval": 1,
+    "keepalives_count": PATIENCE,
+}
+"""libpq gives up connections that a network has swallowed, instead of in hours."""
+
 REMEMBERED = 3600
 """Seconds for which it is kept that a key was withdrawn, so that other nodes hear of it."""
 
 CLOCK_TOLERANCE = 10
 """Seconds that this machine's clock may be off that of PostgreSQL, which all nodes share."""
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process holds it: let that end",
+    sqlite3.SQLITE_CANTOPEN: "its user must be able to write the file and its folder",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: restore it from a backup",
+    sqlite3.SQLITE_FULL: "make room for it",
+    sqlite3.SQLITE_NOTADB: "it is damaged: restore it from a backup",
+    sqlite3.SQLITE_READONLY: "its user must be able to write the file and its folder",
+}
+"""What to do about an error of SQLite."""
 
 _RING_STATES = [state.value for state in State]
 _SIGNING = (State.PENDING, State.ACTIVE)
@@ -76,6 +96,7 @@ class Database:
         self.engine = make_engine(url)
         self.keychain = keychain
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.file = Path(self.engine.url.database or "") if self.is_sqlite else None
 
     def open(self) -> Contents:
         """Bring the schema up to date, and read everything.
@@ -84,15 +105,18 @@ class Database:
             StartUpRefused: the database cannot be used, with what to do about it.
         """
         try:
-            if self.is_sqlite:
-                _own(Path(self.engine.url.database or ""))
-            migrate(self.engine)
+            if self.file is not None:
+                _own(self.file)
+            with self._away():
+                migrate(self.engine)
             self._try_out()
             contents = self.read(None, (), strict=True)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.detail}") from None
-        except SQLAlchemyError as error:
-            raise StartUpRefused(f"--store cannot be used: {_reason(error)}") from None
+            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
+        except ImportError as error:
+            raise StartUpRefused(
+                f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"
+            ) from None
         except EnvelopeUnreadable as error:
             raise StartUpRefused(
                 f"a private key in --store cannot be decrypted: {error.detail}; give the right"
@@ -125,10 +149,13 @@ class Database:
                 singles = singles.where(keys.c.changed > since)
             single_rows = connection.execute(singles).all()
             gone = None if whole else self._gone(connection, since)
+        with _undamaged():
+            after = schema.ring_of(own, rows)
+            public = [schema.public_key(row, strict=strict) for row in (*rows, *single_rows)]
         return Contents(
             version=own.version,
-            ring=schema.ring_of(own, rows),
-            keys=[schema.public_key(row) for row in (*rows, *single_rows)],
+            ring=after,
+            keys=public,
             pairs=list(self._pairs(rows, known, strict=strict)),
             gone=gone,
         )
@@ -232,13 +259,20 @@ class Database:
         return done
 
     def _scrub(self) -> None:
-        """Leave no old envelope in the file; PostgreSQL does so when it next vacuums."""
+        """Leave no old envelope in the file; PostgreSQL does so when it next vacuums.
+
+        SQLite empties its log only in a moment when nobody reads what is in it: ``PATIENCE``
+        seconds are waited for one.
+        """
         with self._away(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            if self.is_sqlite:
-                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-            else:
+            if not self.is_sqlite:
                 connection.execute(text(f"VACUUM {keys.name}"))
+            elif connection.scalar(text("PRAGMA wal_checkpoint(TRUNCATE)")):
+                raise StoreAway(
+                    "all keys are rewrapped, but old envelopes are still in the -wal file, for"
+                    " another process reads without a pause; run this again"
+                )
 
     def _update(
         self,
@@ -277,7 +311,7 @@ class Database:
             except EnvelopeUnreadable as error:
                 if strict:
                     raise
-                self._log.error("key {kid}: {why}", kid=row.kid, why=error.detail)
+                self._log.error("{why}", why=error.detail)
 
     def _pair(self, row: Any) -> KeyPair:
         assert self.keychain is not None  # noqa: S101  # see _pairs
@@ -303,11 +337,16 @@ class Database:
         with self._writing() as connection:
             self._check_clock(connection)
             if self.is_sqlite:
-                found = connection.scalar(text("PRAGMA quick_check(1)"))
+                found = connection.scalar(text("PRAGMA integrity_check(1)"))
                 if found != "ok":
-                    line = str(found).splitlines()[-1]
-                    raise StartUpRefused(f"--store is damaged ({line}): restore it from a backup")
-            connection.execute(update(ring).values(version=ring.c.version))
+                    raise _damaged(str(found).splitlines()[-1])
+            # A key in a state that nobody asks for would be missed, and replaced.
+            unknown = keys.c.state.not_in([*_RING_STATES, SINGLE, GONE])
+            kid = connection.scalar(select(keys.c.kid).where(unknown))
+            if kid is not None:
+                raise _damaged(f"key {kid!r:.60} is in no known state")
+            if connection.execute(update(ring).values(version=ring.c.version)).rowcount != 1:
+                raise _damaged("the row of the ring is missing")
 
     def _check_clock(self, connection: Connection) -> None:
         """Where machines share the keys, they share the time too: a ring that one node reads by
@@ -328,6 +367,8 @@ class Database:
             yield
         except SQLAlchemyError as error:
             raise StoreAway(_reason(error)) from None
+        except UnicodeDecodeError:  # even SQLite's own messages quote what is in a damaged file
+            raise _damaged("it holds text that is none") from None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -359,14 +400,16 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    settings = f"-c statement_timeout={PATIENCE * 1000} -c lock_timeout={PATIENCE * 1000}"
+    # The last is for a node that vanishes within a transaction: its lock on the ring would stay.
+    bounded = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    settings = " ".join(f"-c {name}={PATIENCE * 1000}" for name in bounded)
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         hide_parameters=True,
         pool_pre_ping=True,
         pool_size=4,
         pool_timeout=PATIENCE,
-        connect_args={"connect_timeout": PATIENCE, "options": settings},
+        connect_args={"options": settings, **CUT_OFF},
     )
 
 
@@ -379,8 +422,9 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 
 def _own(path: Path) -> None:
@@ -393,9 +437,25 @@ def _own(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         mode = path.stat().st_mode
     except OSError as error:
-        raise StartUpRefused(f"--store cannot use {path}: {error.strerror}") from None
+        raise StartUpRefused(
+            f"--store cannot use {path}: {error.strerror}; its user must be able to write the file"
+            " and its folder"
+        ) from None
     if mode & 0o077:
         raise StartUpRefused(f"--store {path} can be read by others: chmod 600 {path}")
+
+
+@contextmanager
+def _undamaged() -> Iterator[None]:
+    """What a row says is understood, or the database is damaged."""
+    try:
+        yield
+    except Exception as error:  # whatever it is, its text could quote anything
+        raise _damaged(f"a row cannot be read, {type(error).__name__}") from None
+
+
+def _damaged(what: str) -> StoreAway:
+    return StoreAway(f"{what}; it is damaged: restore it from a backup")
 
 
 def _in_portions(kids: list[str], size: int = 500) -> Iterator[list[str]]:
@@ -406,4 +466,8 @@ def _in_portions(kids: list[str], size: int = 500) -> Iterator[list[str]]:
 def _reason(error: SQLAlchemyError) -> str:
     """The database's own words, in one line."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return " ".join(str(cause).split())[:300] or type(cause).__name__
+    words = " ".join(str(cause).split())[:300] or type(cause).__name__
+    advice = _ADVICE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+    if words.startswith("Could not decode"):  # has no code, and quotes the column
+        words, advice = "text in it is no UTF-8", _ADVICE[sqlite3.SQLITE_CORRUPT]
+    return words if advice is None else f"{words}; {advice}"

@@ -5,10 +5,14 @@ Alembic is imported only when there is something to do.
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
 from jwksd.errors import StartUpRefused
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 REVISIONS = ("0001", "0002")
 """Every schema that this jwksd knows, oldest first; the last is what it works with."""
@@ -27,31 +31,38 @@ def migrate(engine: Engine) -> None:
     An older SQLite file is copied first, beside itself.
 
     Raises:
-        StartUpRefused: the schema is of a newer jwksd.
+        StartUpRefused: the schema is of a newer jwksd, or there is no way to copy the file.
         SQLAlchemyError: the database cannot be used.
     """
     with engine.connect() as connection:
-        current = _revision(connection)
-    if current == REVISIONS[-1]:
-        return
-    if current is not None and engine.dialect.name == "sqlite":
-        _back_up(engine, current)
+        if _revision(connection) == REVISIONS[-1]:
+            return
     with engine.connect().execution_options(write=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if _revision(connection) != REVISIONS[-1]:  # unless another was faster
-            upgrade(connection, REVISIONS[-1])
+        current = _revision(connection)
+        if current == REVISIONS[-1]:  # another was faster
+            return
+        if current is not None and engine.dialect.name == "sqlite":
+            _back_up(engine, current)
+        upgrade(connection, REVISIONS[-1])
 
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Run the steps up to a revision."""
     from alembic import command
+
+    command.upgrade(configure(connection), revision)
+
+
+def configure(connection: Connection) -> "Config":
+    """What Alembic's commands need to work on this connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
-    command.upgrade(config, revision)
+    return config
 
 
 def _revision(connection: Connection) -> str | None:
@@ -72,8 +83,14 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _back_up(engine: Engine, revision: str) -> None:
-    """Copy the file as it is, readable by its owner only, as ``<file>.backup-<revision>``."""
+    """Copy the file as it is, readable by its owner only, as ``<file>.backup-<revision>``.
+
+    The caller holds the lock for writing, so that the copy has everything; reading goes on.
+    """
     backup = f"{engine.url.database}.backup-{revision}"
-    os.close(os.open(backup, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+    try:
+        os.close(os.open(backup, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StartUpRefused(f"--store cannot be copied to {backup}: {error.strerror}") from None
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM INTO :backup"), {"backup": backup})

@@ -6,12 +6,16 @@ key that was withdrawn, kept for a while so that other nodes hear of it. All oth
 version whose ``gone`` rows may have been deleted already.
 """
 
+import json
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
 
+from jwksd.algorithms import ALGORITHMS
 from jwksd.keys import Key
 from jwksd.lifecycle import ManagedKey, Ring, State
+from jwksd.tokens import base64url
 
 SINGLE, GONE = "single", "gone"
 
@@ -21,29 +25,29 @@ keys = Table(
     "jwksd_keys",
     metadata,
     Column("kid", String(43), primary_key=True),
-    Column("alg", String(20)),
-    Column("state", String(10)),
-    Column("created", BigInteger),
-    Column("published", BigInteger),
-    Column("since", BigInteger),
-    Column("until", BigInteger),
-    Column("member", Text),
+    Column("alg", String(20), nullable=False),
+    Column("state", String(10), nullable=False, index=True),
+    Column("created", BigInteger, nullable=False),
+    Column("published", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, index=True),
+    Column("member", Text, nullable=False),
     Column("envelope", Text),
-    Column("changed", BigInteger),
-    Column("signed", BigInteger),
-    Column("last_exp", BigInteger),
+    Column("changed", BigInteger, nullable=False, index=True),
+    Column("signed", BigInteger, nullable=False, server_default="0"),
+    Column("last_exp", BigInteger, nullable=False, server_default="0"),
 )
 
 ring = Table(
     "jwksd_ring",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("version", BigInteger),
-    Column("hurried", Text),
-    Column("alert_until", BigInteger),
+    Column("version", BigInteger, nullable=False),
+    Column("hurried", Text, nullable=False),
+    Column("alert_until", BigInteger, nullable=False),
     Column("boot", String(64)),
-    Column("ahead", Double),
-    Column("forgotten", BigInteger),
+    Column("ahead", Double, nullable=False),
+    Column("forgotten", BigInteger, nullable=False),
 )
 
 
@@ -54,10 +58,29 @@ def managed_key(row: Any) -> ManagedKey:
     )
 
 
-def public_key(row: Any) -> Key:
-    """The published half of any row; one of the ring has no end of its own."""
+def public_key(row: Any, *, strict: bool = False) -> Key:
+    """The published half of any row; one of the ring has no end of its own.
+
+    Raises:
+        ValueError: the row is no such key's; with ``strict`` its members are looked at too.
+    """
+    member = row.member.encode("ascii")
+    if strict:
+        _check(json.loads(member), row)
     expires = row.until if row.state == SINGLE else None
-    return Key.stored(row.kid, row.alg, row.member.encode("ascii"), row.created, expires)
+    return Key.stored(row.kid, row.alg, member, row.created, expires)
+
+
+def _check(members: Any, row: Any) -> None:
+    """The kid is the RFC 7638 thumbprint of what is in the row."""
+    if (members["kid"], members["alg"]) != (row.kid, row.alg):
+        raise ValueError("another key is in this row")
+    required = {"kty", *ALGORITHMS[row.alg].members}
+    if members["kty"] == "AKP":
+        required.add("alg")
+    text = json.dumps({name: members[name] for name in sorted(required)}, separators=(",", ":"))
+    if base64url(sha256(text.encode("ascii")).digest()).decode("ascii") != row.kid:
+        raise ValueError("the public key is not that of the kid")
 
 
 def ring_of(row: Any, rows: Any) -> Ring:

@@ -6,23 +6,28 @@ are the next one. So a disk that takes five milliseconds to be sure takes them f
 
 from collections.abc import Callable, Collection, Mapping
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jwksd.interfaces import Contents, IStore, Usage
+from jwksd.errors import StoreAway
+from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
 from jwksd.keys import Key, KeyPair
 from jwksd.lifecycle import Ring
-from jwksd.stores.database import CHANNEL, PATIENCE, Database
+from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
 
 T = TypeVar("T")
 
-_THREADS = 4
+_WRITERS, _READERS = 3, 1
+"""Threads; those that read never wait behind those that wait for a lock."""
+
+_LONGEST_CALL = 2 * PATIENCE
+"""Seconds after which a call has failed whatever its thread still waits for: a database that hangs,
+or is cut off, ends no statement itself."""
 
 
 @implementer(IStore)
@@ -31,30 +36,32 @@ class SqlStore:
 
     shared = True
 
-    def __init__(self, database: Database, reactor: IReactorFromThreads) -> None:
+    def __init__(self, database: Database, reactor: IThreadReactor) -> None:
         self.one_machine = database.is_sqlite
         self._database = database
         self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=_THREADS, name="store")
+        self._writers = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="store")
+        self._readers = ThreadPool(minthreads=0, maxthreads=_READERS, name="store-reader")
         self._queued: list[tuple[Key, Deferred[int]]] = []
         self._inserting = False
         self._listener: Listener | None = None
 
     def open(self) -> Contents:
         contents = self._database.open()
-        self._pool.start()
+        for pool in (self._writers, self._readers):
+            pool.start()
         return contents
 
     def close(self) -> "Deferred[None]":
         return deferToThread(self._close)
 
     def read(self, since: int | None, known: Collection[str]) -> "Deferred[Contents | None]":
-        return self._run(self._database.read, since, known)
+        return self._run(self._readers, self._database.read, since, known)
 
     def swap(
         self, version: int, before: Ring, after: Ring, added: KeyPair | None
     ) -> "Deferred[int | None]":
-        return self._run(self._database.swap, version, before, after, added)
+        return self._write(self._database.swap, version, before, after, added)
 
     def insert(self, key: Key) -> "Deferred[int]":
         inserted: Deferred[int] = Deferred()
@@ -64,13 +71,13 @@ class SqlStore:
         return inserted
 
     def withdraw(self, kids: Collection[str]) -> "Deferred[None]":
-        return self._run(self._database.withdraw, kids)
+        return self._write(self._database.withdraw, kids)
 
     def expire(self, now: float) -> "Deferred[None]":
-        return self._run(self._database.expire, now)
+        return self._write(self._database.expire, now)
 
     def count(self, usage: Mapping[str, Usage]) -> "Deferred[Mapping[str, Usage]]":
-        return self._run(self._database.count, usage)
+        return self._write(self._database.count, usage)
 
     def watch(self, changed: Callable[[], None]) -> None:
         if not self._database.is_sqlite:
@@ -78,15 +85,19 @@ class SqlStore:
             self._listener = Listener(self._database.url, lambda: tell(changed))
             self._listener.start()
 
-    def _run(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._pool, call, *arguments)
+    def _write(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
+        return self._run(self._writers, call, *arguments)
+
+    def _run(self, pool: ThreadPool, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
+        called = deferToThreadPool(self._reactor, pool, call, *arguments)
+        return called.addTimeout(_LONGEST_CALL, self._reactor, _unanswered)
 
     def _insert_queued(self) -> None:
         queued, self._queued = self._queued, []
         self._inserting = True
         keys = [key for key, _ in queued]
         waiting = [waiter for _, waiter in queued]
-        self._run(self._database.insert, keys).addBoth(self._inserted, waiting)
+        self._write(self._database.insert, keys).addBoth(self._inserted, waiting)
 
     def _inserted(self, result: int | Failure, waiting: list["Deferred[int]"]) -> None:
         self._inserting = False
@@ -101,9 +112,14 @@ class SqlStore:
     def _close(self) -> None:
         if self._listener is not None:
             self._listener.stop()
-        if self._pool.started:
-            self._pool.stop()
+        for pool in (self._writers, self._readers):
+            if pool.started:
+                pool.stop()
         self._database.close()
+
+
+def _unanswered(result: object, timeout: float) -> NoReturn:
+    raise StoreAway(f"the database has not answered for {timeout:.0f} s")
 
 
 class Listener:
@@ -136,7 +152,7 @@ class Listener:
     def _listen(self) -> None:
         import psycopg
 
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=PATIENCE) as connection:
+        with psycopg.connect(self._url, autocommit=True, **CUT_OFF) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._changed()  # whatever was missed
             while not self._stopped.is_set():
