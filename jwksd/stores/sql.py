@@ -30,6 +30,7 @@ class SqlStore:
     """Keys in a database that other processes may change too."""
 
     shared = True
+    at_once = False
 
     def __init__(self, database: Database, reactor: IReactorFromThreads) -> None:
         self.one_machine = database.is_sqlite
