@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import random
 import time
-from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,12 @@ from itertools import count
 from multiprocessing.connection import Connection
 
 from common import resident
-from jwcrypto.jwk import JWK
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    RSAPublicNumbers,
+    generate_private_key,
+)
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
@@ -32,29 +36,26 @@ from jwksd.algorithms import ALGORITHMS
 from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
-from jwksd.keysource import generate
 from jwksd.pertoken import PerToken
 from jwksd.selfcheck import SelfCheck
+from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
 
 ALGORITHM = ALGORITHMS["RS256"]
 
 
-class SharedPair(KeyPair):
-    """A pair with a public half of its own, which signs with a private half that others share."""
+class SharedKey:
+    """A private key with a public half of its own, which signs with one that others share."""
 
-    __slots__ = ("_signer_pair",)
+    def __init__(self, signer: RSAPrivateKey) -> None:
+        modulus = random.getrandbits(2048) | 1 << 2047 | 1
+        self._public = RSAPublicNumbers(65_537, modulus).public_key()
+        self.sign = signer.sign
 
-    def __init__(self, signer_pair: KeyPair) -> None:
-        modulus = (random.getrandbits(2048) | 1 << 2047 | 1).to_bytes(256, "big")
-        n = urlsafe_b64encode(modulus).rstrip(b"=").decode("ascii")
-        super().__init__(JWK(kty="RSA", n=n, e="AQAB"), ALGORITHM)
-        self._signer_pair = signer_pair
-
-    def sign(self, signing_input: bytes) -> bytes:
-        """A real signature, as fast as that of a warm key."""
-        return self._signer_pair.sign(signing_input)
+    def public_key(self) -> RSAPublicKey:
+        """A random number, as large as a modulus."""
+        return self._public
 
 
 @implementer(IKeySource)
@@ -62,15 +63,20 @@ class ReadyKeys:
     """A source whose keys are all made before they are asked for."""
 
     def __init__(self) -> None:
-        self._signer_pair = generate(ALGORITHM, 2048)
+        self._signer = generate_private_key(public_exponent=65_537, key_size=2048)
         self._ready: deque[KeyPair] = deque()
 
     def prepare(self, number: int) -> None:
         """Make so many keys."""
-        self._ready.extend(SharedPair(self._signer_pair) for _ in range(number))
+        keys = (SharedKey(self._signer) for _ in range(number))
+        self._ready.extend(KeyPair(key, ALGORITHM) for key in keys)
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        """The next key that is ready."""
+        return self._ready.popleft()
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
-        """The next key that is ready."""
+        """The same."""
         return succeed(self._ready.popleft())
 
 
@@ -85,7 +91,9 @@ class LiveServer:
         self_check = SelfCheck(Clock(), maybeDeferred)
         policy = PerToken(
             clock=self._clock,
+            reactor=Clock(),
             source=self._source,
+            store=MemoryStore(),
             lifetime=keys,
             max_keys=keys + 1,
             check=self_check.check,

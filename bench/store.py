@@ -5,11 +5,9 @@ installed. See README.md beside this file.
 """
 
 import asyncio
-import random
 import sys
 import time
 from argparse import ArgumentParser
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from common import CHECKOUT, Report, running
-from jwcrypto.jwk import JWK
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from live import SharedKey
 from load import time_tokens
 from start import free_port, time_first_answer
 
@@ -99,19 +98,19 @@ def measure_start(report: Report, stores: dict[str, Callable[[], str]], samples:
 
 def fill(store: str, number: int) -> None:
     """Put so many RSA keys into a store, whose moduli are random numbers."""
+    signer = generate_private_key(public_exponent=65_537, key_size=2048)
     database = Database(store, None)
     database.open()
     if number:
-        database.insert([stored_key() for _ in range(number)])
+        database.insert([stored_key(signer) for _ in range(number)])
     database.close()
 
 
-def stored_key() -> Key:
+def stored_key(signer: RSAPrivateKey) -> Key:
     """The public half of a key that signed a token valid for a day."""
-    modulus = (random.getrandbits(2048) | 1 << 2047 | 1).to_bytes(256, "big")
-    n = urlsafe_b64encode(modulus).rstrip(b"=").decode("ascii")
     now = int(time.time())
-    return KeyPair(JWK(kty="RSA", n=n, e="AQAB"), ALGORITHMS["RS256"]).published(now, now + 86_400)
+    pair = KeyPair(SharedKey(signer), ALGORITHMS["RS256"])
+    return pair.published(now, now + 86_400)
 
 
 def main() -> int:

@@ -33,17 +33,20 @@ class Algorithm:
         """The public members of its keys in the order in which they are published (RFC 7518 §6)."""
         return _MEMBERS[self.kty]
 
-    def signer(self) -> Any:
-        """jwcrypto's raw ``sign`` and ``verify`` for it (RFC 7515 §5)."""
-        return JWA.signing_alg(self.name)
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The members that its keys' thumbprint is made of (RFC 7638 §3.2, RFC 9964 §6)."""
+        always = ("alg", "kty") if self.kty == "AKP" else ("kty",)
+        return tuple(sorted((*always, *self.members)))
 
-    def generation(self, rsa_bits: int) -> dict[str, str | int]:
-        """What jwcrypto needs to know to make a key for it."""
-        if self.kty == "RSA":
-            return {"kty": self.kty, "size": rsa_bits}
-        if self.kty == "AKP":
-            return {"kty": self.kty, "alg": self.name}
-        return {"kty": self.kty, "crv": str(self.crv)}
+    @property
+    def is_quick(self) -> bool:
+        """Whether a key is made in microseconds. One of RSA takes a tenth of a second."""
+        return self.kty != "RSA"
+
+    def verifier(self) -> Any:
+        """jwcrypto's raw ``verify`` for it (RFC 7515 §5.2)."""
+        return JWA.signing_alg(self.name)
 
 
 _TABLE = (

@@ -25,8 +25,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
+from jwksd.encoding import base64url
+from jwksd.encoding import compact_json as _json
 from jwksd.keys import KeyPair
-from jwksd.tokens import base64url, sign
+from jwksd.tokens import sign
 
 Verdict = Literal["accept", "refuse", "either"]
 
@@ -107,10 +109,6 @@ class Defect:
             "kty": sorted(self.kinds),
             "published": self.published,
         }
-
-
-def _json(members: Mapping[str, object]) -> bytes:
-    return json.dumps(members, separators=(",", ":")).encode("utf-8")
 
 
 # Ways to change a draft. Each answers a forge.

@@ -106,9 +106,10 @@ def _check_kind(private: JWK, algorithm: Algorithm) -> None:
 def _checked_pair(private: JWK, algorithm: Algorithm) -> KeyPair:
     """The pair, if its halves belong together."""
     try:
-        pair = KeyPair(private, algorithm)
+        pair = KeyPair.of_jwk(private, algorithm)
         signature = pair.sign(_MESSAGE)
-        algorithm.signer().verify(pair.public, _MESSAGE, signature)
+        # With the public members that were given: those of the pair fit by their making.
+        algorithm.verifier().verify(private, _MESSAGE, signature)
     except Exception:  # as above
         raise ValueError("its private half does not belong to its public half") from None
     return pair

@@ -25,6 +25,9 @@ class IThreadReactor(IReactorFromThreads, IReactorTime):
 class IKeySource(Interface):
     """Where fresh key pairs come from. No call blocks."""
 
+    def take_now(alg: str) -> KeyPair | None:
+        """A key as from ``take``, or None where one would have to be waited for, or is refused."""
+
     def take(alg: str) -> "Deferred[KeyPair]":
         """A key given to no one else, and warm: its first signature is as fast as the next.
 
@@ -75,6 +78,8 @@ class IStore(Interface):
     shared = Attribute("Whether others may change it: another process, another machine.")
 
     one_machine = Attribute("Whether all who change it have the same clocks.")
+
+    at_once = Attribute("Whether every call is done when it returns, and none ever fails.")
 
     def open() -> Contents:
         """Everything. The one call that blocks: before anything is served.
@@ -145,6 +150,13 @@ class IKeyPolicy(Interface):
 
     async def refresh() -> None:
         """Have ``keys`` hold all that was published before this call, if the store is there."""
+
+    def sign_now(alg: str, seal: Seal) -> Token | None:
+        """What ``sign`` answers, or None where that would have to wait, or to refuse.
+
+        Raises:
+            TooManyKeys: no token now; try again later.
+        """
 
     async def sign(alg: str, seal: Seal) -> Token:
         """A token sealed with the right key, which is published before the token is answered.

@@ -4,6 +4,7 @@ Which key signs, and how long it is published, is the key policy's to say.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -127,11 +128,30 @@ class Issuer:
             StoreAway: the key could not be kept.
             Stopping: the server is shutting down.
         """
-        request.check(self.algorithms, self._max_lifetime, self._now())
+        token = self.mint_now(request)
+        if token is not None:
+            return token
         alg = request.alg or self.algorithms[0]
         if request.defect is not None:
             return await self._mint_defective(request, request.defect, alg)
-        return await self._seal(request, alg, tokens.sign)
+        return await self._mint_when_ready(request, alg, tokens.sign)
+
+    def mint_now(self, request: MintRequest) -> Token | None:
+        """What ``mint`` answers, or None where that has to wait: for a key, or for the store.
+
+        A token with a defect, which takes two keys, and one whose key is not published, which
+        tests ask for, are always waited for.
+
+        Raises:
+            InvalidParameter, TooManyKeys: as ``mint`` does.
+        """
+        now = self._now()
+        request.check(self.algorithms, self._max_lifetime, now)
+        if request.defect is not None or not request.will_live(now):
+            return None
+        seal = partial(self._sign, request, tokens.sign)
+        token: Token | None = self._policy.sign_now(request.alg or self.algorithms[0], seal)
+        return token
 
     def introspect(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that this server signed and that is valid now, or None.
@@ -217,7 +237,7 @@ class Issuer:
     async def _mint_defective(self, request: MintRequest, defect: Defect, alg: str) -> Token:
         foreign = await self._source.take(alg)
         try:
-            return await self._seal(request, alg, self._forge(defect, foreign))
+            return await self._mint_when_ready(request, alg, self._forge(defect, foreign))
         finally:
             foreign.destroy()
 
@@ -228,10 +248,8 @@ class Issuer:
 
         return forge
 
-    async def _seal(self, request: MintRequest, alg: str, forge: Forge) -> Token:
-        def seal(pair: KeyPair) -> Token:
-            return self._sign(request, pair, forge)
-
+    async def _mint_when_ready(self, request: MintRequest, alg: str, forge: Forge) -> Token:
+        seal = partial(self._sign, request, forge)
         if request.will_live(self._now()):
             token: Token = await self._policy.sign(alg, seal)
             return token
@@ -241,11 +259,13 @@ class Issuer:
         finally:
             pair.destroy()
 
-    def _sign(self, request: MintRequest, pair: KeyPair, forge: Forge) -> Token:
+    def _sign(self, request: MintRequest, forge: Forge, pair: KeyPair) -> Token:
         now = int(self._now())
         lifetime = request.lifetime or self._lifetime
         exp = now - EXPIRED_SINCE if request.expired else now + lifetime
         claims = {"iss": self.name, "iat": exp - lifetime, "exp": exp, "jti": self._new_id()}
+        if request.is_plain:
+            return Token(tokens.sign_plain(pair, claims), pair.kid, pair.alg, exp - lifetime, exp)
         claims |= request.claims
         text = forge(pair, {**tokens.default_header(pair), **request.header}, claims)
         return Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))

@@ -7,7 +7,9 @@ Laws of this module:
 """
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -15,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
-from jwksd.algorithms import Algorithm
+from jwksd.algorithms import ALGORITHMS, Algorithm
 from jwksd.documents import Document, key_set
+from jwksd.encoding import base64url
 from jwksd.errors import PrivateHalfDestroyed
+from jwksd.native import SIGNERS, Native, public_members
 
 
 class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
@@ -31,38 +35,56 @@ class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
         return hash(self.get("kid"))
 
 
-def public_jwk(private: JWK, algorithm: Algorithm) -> PublicJWK:
-    """The published form of a key: ``kty``, ``use``, ``alg``, ``kid`` and the public members.
+def _template(names: Iterable[str]) -> str:
+    """A JSON object with these members. Their values are base64url or names: nothing to escape."""
+    return "{" + ",".join(f'"{name}":"%({name})s"' for name in names) + "}"
 
-    The kid is the RFC 7638 SHA-256 thumbprint, base64url, 43 characters.
-    """
-    public = {name: private[name] for name in algorithm.members}
-    return PublicJWK(
-        kty=algorithm.kty, use="sig", alg=algorithm.name, kid=private.thumbprint(), **public
-    )
+
+_THUMBPRINTS = {row.kty: _template(row.required) for row in ALGORITHMS.values()}
+_PUBLISHED = {
+    row.kty: _template(("kty", "use", "alg", "kid", *row.members)) for row in ALGORITHMS.values()
+}
 
 
 class KeyPair:
     """A fresh key with its private half, ready to sign.
 
-    Making one touches no randomness: the private JWK comes in as an argument, and belongs to the
-    pair from then on.
+    Making one touches no randomness: cryptography's private key comes in as an argument, and
+    belongs to the pair from then on. Its kid is the RFC 7638 SHA-256 thumbprint, base64url, 43
+    characters.
     """
 
-    __slots__ = ("_private", "_signer", "alg", "document", "kid", "public")
+    __slots__ = ("_algorithm", "_private", "_sign", "alg", "document", "head", "kid")
 
-    def __init__(self, private: JWK, algorithm: Algorithm) -> None:
-        self.alg = algorithm.name
-        self.public = public_jwk(private, algorithm)
-        self.kid: str = self.public["kid"]
-        member = json.dumps(dict(self.public), separators=(",", ":")).encode("ascii")
-        self.document = key_set([member])
-        self._private: JWK | None = private
-        self._signer = algorithm.signer()
+    def __init__(self, private: Native, algorithm: Algorithm) -> None:
+        kty, alg = algorithm.kty, algorithm.name
+        members = {"kty": kty, "use": "sig", "alg": alg, **public_members(private, algorithm)}
+        thumbprint = sha256((_THUMBPRINTS[kty] % members).encode("ascii")).digest()
+        self.kid = members["kid"] = base64url(thumbprint).decode("ascii")
+        self.alg = alg
+        self.document = key_set([(_PUBLISHED[kty] % members).encode("ascii")])
+        self.head: bytes | None = None
+        """Where ``tokens`` keeps the encoded default header of this key."""
+        self._algorithm = algorithm
+        self._private: Native | None = private
+        self._sign = SIGNERS[alg]
+
+    @classmethod
+    def of_jwk(cls, private: JWK, algorithm: Algorithm) -> "KeyPair":
+        """The pair of a private JWK. What jwcrypto raises where it holds no such key is passed on.
+
+        Public members of the JWK are not looked at, save by jwcrypto: OpenSSL has them anew.
+        """
+        return cls(private.get_op_key("sign"), algorithm)
+
+    @property
+    def public(self) -> PublicJWK:
+        """The public JWK, made anew at every call."""
+        return _read(self.document)
 
     def published(self, created: int, expires: int | None = None) -> "Key":
         """The public half, as it is published from ``created`` on."""
-        return Key(self.public, self.document, created, expires)
+        return Key(self.kid, self.alg, self.document, created, expires)
 
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
@@ -74,12 +96,11 @@ class KeyPair:
         Raises:
             PrivateHalfDestroyed: after ``destroy``.
         """
-        signature: bytes = self._signer.sign(self._held(), signing_input)
-        return signature
+        return self._sign(self._held(), signing_input)
 
     def self_signed(self, name: str, now: int) -> bytes:
         """A DER certificate for this key by this key, valid for a day from ``now`` (RFC 5280)."""
-        key = self._held().get_op_key("sign")
+        key = self._held()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         begin = datetime.fromtimestamp(now, UTC)
         builder = (
@@ -92,7 +113,7 @@ class KeyPair:
             .not_valid_after(begin + timedelta(days=1))
         )
         # EdDSA has its hash built in.
-        digest = None if self.public["kty"] == "OKP" else SHA256()
+        digest = None if self._algorithm.kty == "OKP" else SHA256()
         certificate: bytes = builder.sign(key, digest).public_bytes(Encoding.DER)
         return certificate
 
@@ -102,10 +123,10 @@ class KeyPair:
         Raises:
             PrivateHalfDestroyed: after ``destroy``.
         """
-        text: str = self._held().export_private()
+        text: str = JWK.from_pyca(self._held()).export_private()
         return text.encode("ascii")
 
-    def _held(self) -> JWK:
+    def _held(self) -> Native:
         if self._private is None:
             raise PrivateHalfDestroyed(f"key {self.kid} cannot sign: its private half is gone")
         return self._private
@@ -125,38 +146,31 @@ class Key:
     __slots__ = ("_public", "alg", "created", "document", "expires", "kid")
 
     def __init__(
-        self, public: PublicJWK, document: Document, created: int, expires: int | None
+        self, kid: str, alg: str, document: Document, created: int, expires: int | None
     ) -> None:
-        self._public: PublicJWK | None = public
-        self.kid: str = public["kid"]
-        self.alg: str = public.get("alg", "")
-        self.document = document
-        self.created = created
-        self.expires = expires
+        self.kid, self.alg, self.document = kid, alg, document
+        self.created, self.expires = created, expires
+        self._public: PublicJWK | None = None
 
     @classmethod
     def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
-        """A key whose JWK is built when somebody needs it: most are only ever published."""
-        key = cls.__new__(cls)
-        key._public, key.kid, key.alg = None, kid, alg
-        key.document, key.created, key.expires = key_set([member]), created, expires
-        return key
-
-    @property
-    def is_built(self) -> bool:
-        """Whether its JWK is there already."""
-        return self._public is not None
+        """A key of which a store has kept the published JWK, as JSON text."""
+        return cls(kid, alg, key_set([member]), created, expires)
 
     @property
     def public(self) -> PublicJWK:
-        """Its JWK."""
+        """Its JWK, built when somebody needs it: most keys are only ever published."""
         if self._public is None:
-            self._public = PublicJWK(**json.loads(bytes(self.document.members)))
+            self._public = _read(self.document)
         return self._public
 
     def ending(self, expires: int | None) -> "Key":
         """The same key, with another end."""
         if expires == self.expires:
             return self
-        members = bytes(self.document.members)
-        return Key.stored(self.kid, self.alg, members, self.created, expires)
+        return Key(self.kid, self.alg, self.document, self.created, expires)
+
+
+def _read(document: Document) -> PublicJWK:
+    """The JWK of a document with one key."""
+    return PublicJWK(**json.loads(bytes(document.members)))

@@ -3,9 +3,11 @@
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
 2. At most two jobs are under way for each thread: the one it runs, and the one it takes up next
-   without waiting for the reactor to hear of the first.
+   without waiting for the reactor to hear of the first. A job makes one RSA key; of a kind that is
+   made in microseconds it makes a batch, or the way between the threads would cost more than they.
 3. Whoever waits longest is served first; whoever gives up leaves the queue at once.
-4. While nobody waits, keys are made until the reserve is full, and then no more.
+4. While nobody waits, keys are made until the reserve lacks less than one job makes, and then no
+   more.
 """
 
 import os
@@ -15,9 +17,17 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
 from threading import get_native_id
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from jwcrypto.jwk import JWK
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA65PrivateKey,
+    MLDSA87PrivateKey,
+)
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
@@ -26,15 +36,31 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jwksd.algorithms import Algorithm
+from jwksd.algorithms import ALGORITHMS, Algorithm
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
+from jwksd.native import CURVES, Native
 
 T = TypeVar("T")
 
-MakeKey = Callable[[], KeyPair]
-RunInThread = Callable[[MakeKey], "Deferred[KeyPair]"]
+MakeKeys = Callable[[], list[KeyPair]]
+RunInThread = Callable[[MakeKeys], "Deferred[list[KeyPair]]"]
+
+QUICK_RESERVE = 64
+"""How many keys are kept ready at the least of a kind that is made in microseconds: what a server
+that mints as fast as it can uses up in some milliseconds."""
+
+BATCH = 32
+"""How many of them one job makes."""
+
+_KINDS: dict[str, Any] = {
+    "Ed25519": Ed25519PrivateKey,
+    "Ed448": Ed448PrivateKey,
+    "ML-DSA-44": MLDSA44PrivateKey,
+    "ML-DSA-65": MLDSA65PrivateKey,
+    "ML-DSA-87": MLDSA87PrivateKey,
+}
 
 _NICE = 10
 
@@ -44,12 +70,18 @@ _FIRST_GUESS = 0.1
 
 def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
     """A new key, warmed. Blocks for as long as that takes: call it on a worker thread."""
-    private = JWK.generate(**algorithm.generation(rsa_bits))
-    # OpenSSL made this key a moment ago; checking RSA primes again would cost half as much anew.
-    private.unsafe_skip_rsa_key_validation = True
-    pair = KeyPair(private, algorithm)
-    pair.sign(b"the first signature builds the key, and is thrown away")
+    pair = KeyPair(_private_key(algorithm, rsa_bits), algorithm)
+    if not algorithm.is_quick:
+        pair.sign(b"the first signature prepares the key, and is thrown away")
     return pair
+
+
+def _private_key(algorithm: Algorithm, rsa_bits: int) -> Native:
+    if algorithm.kty == "RSA":
+        return generate_rsa_key(public_exponent=65537, key_size=rsa_bits)
+    if algorithm.kty == "EC":
+        return generate_ec_key(CURVES[str(algorithm.crv)])
+    return _KINDS[algorithm.crv or algorithm.name].generate()
 
 
 def _in_background(work: Callable[[], T]) -> T:
@@ -86,11 +118,12 @@ class KeyThreads:
 class _Lane:
     """The keys of one algorithm: those ready, those being made, and who waits for one."""
 
-    __slots__ = ("alg", "making", "ready", "reserve", "seconds_per_key", "waiting")
+    __slots__ = ("alg", "batch", "making", "ready", "reserve", "seconds_per_key", "waiting")
 
-    def __init__(self, alg: str, reserve: int) -> None:
+    def __init__(self, alg: str, reserve: int, batch: int) -> None:
         self.alg = alg
         self.reserve = reserve
+        self.batch = batch
         self.ready: deque[KeyPair] = deque()
         self.waiting: dict[Deferred[KeyPair], None] = {}  # ordered, and quick to leave
         self.making = 0
@@ -102,9 +135,12 @@ class _Lane:
         return max(0, len(self.waiting) - self.making)
 
     @property
-    def missing(self) -> int:
-        """How many more keys should be begun, for those who wait and for the reserve."""
-        return len(self.waiting) + self.reserve - len(self.ready) - self.making
+    def wanted(self) -> int:
+        """How many keys the next job should make, for those who wait and for the reserve."""
+        missing = len(self.waiting) + self.reserve - len(self.ready) - self.making
+        if missing < min(self.batch, self.reserve) and not self.unserved:
+            return 0
+        return min(missing, self.batch)
 
     def give(self, pair: KeyPair) -> None:
         """Hand a new key to whoever waits longest, or put it in the reserve."""
@@ -129,11 +165,12 @@ class KeySource:
 
     Args:
         algorithms: the names of the algorithms that keys are made for.
-        make: makes one key for the algorithm of this name, on a worker thread.
+        make: makes so many keys for the algorithm of this name, on a worker thread.
         run: calls it there.
         clock: times how long a key takes.
         threads: how many calls can run at once.
         reserve: how many keys to keep ready, of each algorithm.
+        quick_reserve: the same, at the least, of kinds that are made in microseconds.
         max_waiting: how many requests may wait for a key of one algorithm.
     """
 
@@ -143,19 +180,25 @@ class KeySource:
         self,
         algorithms: Iterable[str],
         *,
-        make: Callable[[str], KeyPair],
+        make: Callable[[str, int], list[KeyPair]],
         run: RunInThread,
         clock: IReactorTime,
         threads: int,
         reserve: int,
         max_waiting: int,
+        quick_reserve: int = QUICK_RESERVE,
     ) -> None:
         self._make = make
         self._run = run
         self._clock = clock
         self._threads = threads
         self._max_waiting = max_waiting
-        self._lanes = {alg: _Lane(alg, reserve) for alg in algorithms}
+        quick = (max(reserve, quick_reserve), BATCH)
+        self._lanes = {
+            alg: _Lane(alg, *(quick if ALGORITHMS[alg].is_quick else (reserve, 1)))
+            for alg in algorithms
+        }
+        self._jobs = 0
         self._stopped = False
 
     def ready(self, alg: str) -> int:
@@ -176,13 +219,24 @@ class KeySource:
         for lane in self._lanes.values():
             lane.refuse(self._stopping())
 
-    def take(self, alg: str) -> "Deferred[KeyPair]":
+    def take_now(self, alg: str) -> KeyPair | None:
         lane = self._lanes[alg]
+        if not lane.ready:
+            return None
+        pair = lane.ready.popleft()
+        if lane.wanted:
+            self._fill()
+        return pair
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
         if self._stopped:
             return fail(self._stopping())
-        if lane.ready:
-            taken = succeed(lane.ready.popleft())
-        elif len(lane.waiting) < self._max_waiting:
+        pair = self.take_now(alg)
+        if pair is not None:
+            return succeed(pair)
+        lane = self._lanes[alg]
+        taken: Deferred[KeyPair]
+        if len(lane.waiting) < self._max_waiting:
             taken = Deferred(lambda waiter: lane.waiting.pop(waiter, None))
             lane.waiting[taken] = None
         else:
@@ -192,36 +246,38 @@ class KeySource:
 
     def _fill(self) -> None:
         """Begin as many keys as are missing and threads are free; those waited for come first."""
-        while not self._stopped:
-            making = sum(lane.making for lane in self._lanes.values())
-            lane = max(self._lanes.values(), key=lambda lane: (lane.unserved, lane.missing))
-            if making >= 2 * self._threads or lane.missing <= 0:
+        while not self._stopped and self._jobs < 2 * self._threads:
+            lane = max(self._lanes.values(), key=lambda lane: (lane.unserved, lane.wanted))
+            if not lane.wanted:
                 return
-            self._begin(lane)
+            self._begin(lane, lane.wanted)
 
-    def _begin(self, lane: _Lane) -> None:
-        lane.making += 1
+    def _begin(self, lane: _Lane, number: int) -> None:
+        lane.making += number
+        self._jobs += 1
         begun = self._clock.seconds()
 
-        def made(result: KeyPair | Failure) -> None:
-            lane.making -= 1
+        def made(result: list[KeyPair] | Failure) -> None:
+            lane.making -= number
+            self._jobs -= 1
             if self._stopped:
                 return
             if isinstance(result, Failure):
                 self._failed(lane, result)
                 return
-            elapsed = self._clock.seconds() - begun
+            elapsed = (self._clock.seconds() - begun) / number
             lane.seconds_per_key += (elapsed - lane.seconds_per_key) / 8
-            lane.give(result)
+            for pair in result:
+                lane.give(pair)
             self._fill()
 
-        self._run(partial(self._make_unless_stopped, lane.alg)).addBoth(made)
+        self._run(partial(self._make_unless_stopped, lane.alg, number)).addBoth(made)
 
-    def _make_unless_stopped(self, alg: str) -> KeyPair:
+    def _make_unless_stopped(self, alg: str, number: int) -> list[KeyPair]:
         """On a worker thread: the end does not wait for keys that are not begun."""
         if self._stopped:
             raise self._stopping()
-        return self._make(alg)
+        return self._make(alg, number)
 
     def _failed(self, lane: _Lane, failure: Failure) -> None:
         """Tell those who wait that no key could be made; the next request tries again."""

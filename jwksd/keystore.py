@@ -3,8 +3,8 @@
 ``JWKSet`` finds a key by looking at all of them, has no call to remove one, and iterates in an
 order that differs between processes. The three indexes beside it settle that:
 
-1. A kid is in every index, or in none. A key that was stored comes into the JWKSet when that is
-   asked for, and not before.
+1. A kid is in every index, or in none. A key comes into the JWKSet when that is asked for, and not
+   before: its JWK takes longer to make, and more memory, than all else that is kept of it.
 2. The documents' order is oldest first, then kid: the same in every process.
 3. The cost of a change grows with the logarithm of the number of keys, save for moving pointers.
 4. The document of all keys is built when it is first asked for after a change, and kept.
@@ -60,11 +60,7 @@ class KeyStore:
         kid = key.kid
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")
-        if key.is_built:
-            self._jwks.add(key.public)
-        else:
-            self._unbuilt[kid] = key
-        self._by_kid[kid] = key
+        self._by_kid[kid] = self._unbuilt[kid] = key
         insort(self._by_age, (key.created, kid))
         if key.expires is not None:
             insort(self._by_expiry, (key.expires, kid))
@@ -83,11 +79,12 @@ class KeyStore:
 
     def expire(self, now: float) -> int:
         """Forget every key whose expiry has come, and answer how many there were."""
+        if not self._by_expiry or self._by_expiry[0][0] > now:
+            return 0
         due = bisect_left(self._by_expiry, (int(now) + 1, ""))
-        if due:
-            expired = [self._by_kid.pop(kid) for _, kid in self._by_expiry[:due]]
-            del self._by_expiry[:due]
-            self._forget(expired)
+        expired = [self._by_kid.pop(kid) for _, kid in self._by_expiry[:due]]
+        del self._by_expiry[:due]
+        self._forget(expired)
         return due
 
     def remove(self, kid: str) -> bool:

@@ -19,7 +19,7 @@ from jwksd.documents import Document
 from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
 from jwksd.follower import Follower
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
-from jwksd.keys import Key
+from jwksd.keys import Key, KeyPair
 from jwksd.keystore import KeyStore
 from jwksd.lifecycle import State
 from jwksd.selfcheck import Check, no_check
@@ -108,17 +108,22 @@ class PerToken:
     async def refresh(self) -> None:
         await self._follower.refresh()
 
+    def sign_now(self, alg: str, seal: Seal) -> Token | None:
+        if not self._store.at_once or self._follower.away is not None:
+            return None
+        self._refuse_when_full()
+        pair = self._source.take_now(alg)
+        if pair is None:
+            return None
+        token, key = self._use(pair, seal)
+        self._store.insert(key)
+        return self._answer(token, key)
+
     async def sign(self, alg: str, seal: Seal) -> Token:
         with self._promise():
-            pair = await self._source.take(alg)
-            try:
-                token = seal(pair)
-                key = pair.published(int(self._clock.seconds()), token.exp)
-            finally:
-                pair.destroy()
-            await self._publish(key)
-        self._check(lambda: [token.token], partial(self._document, token.kid))
-        return token
+            token, key = self._use(await self._source.take(alg), seal)
+            await self._keep(key)
+            return self._answer(token, key)
 
     async def rotate(self, alg: str) -> Mapping[str, object]:
         """Publish a fresh key that signs nothing, so that verifiers see the set change."""
@@ -126,7 +131,9 @@ class PerToken:
             pair = await self._source.take(alg)
             pair.destroy()
             now = int(self._clock.seconds())
-            await self._publish(pair.published(now, now + self._lifetime))
+            key = pair.published(now, now + self._lifetime)
+            await self._keep(key)
+            self._add(key)
         return {"kid": pair.kid, "at": now}
 
     async def revoke(self, kid: str) -> None:
@@ -158,12 +165,25 @@ class PerToken:
         key = self.keys.get(kid)
         return None if key is None else key.document
 
-    async def _publish(self, key: Key) -> None:
+    def _use(self, pair: KeyPair, seal: Seal) -> tuple[Token, Key]:
+        """The one token of a key, and its public half; the private one is gone."""
+        try:
+            token = seal(pair)
+            return token, pair.published(int(self._clock.seconds()), token.exp)
+        finally:
+            pair.destroy()
+
+    async def _keep(self, key: Key) -> None:
         """Kept first, shown then, answered last."""
         if self._follower.away is not None:
             raise self._follower.error()
         await self._follower.kept(self._store.insert(key))
+
+    def _answer(self, token: Token, key: Key) -> Token:
+        """Show the key of a token, which the store has kept."""
         self._add(key)
+        self._check(lambda: [token.token], partial(self._document, key.kid))
+        return token
 
     def _add(self, key: Key) -> None:
         if self._keys.get(key.kid) is None:

@@ -151,14 +151,16 @@ class Rotation:
     async def refresh(self) -> None:
         await self._follower.refresh()
 
+    def sign_now(self, alg: str, seal: Seal) -> Token | None:
+        self._look()
+        pair = self._signers.get(alg)
+        return None if pair is None else self._sealed(pair, seal)
+
     async def sign(self, alg: str, seal: Seal) -> Token:
         self._look()
         while (pair := self._signers.get(alg)) is None:
             await self._first_key(alg)
-        token = seal(pair)
-        self._refuse_to_outlive(pair, token)
-        self._uncounted[pair.kid].add(token.exp)
-        return token
+        return self._sealed(pair, seal)
 
     async def rotate(self, alg: str) -> Mapping[str, object]:
         await self._change(partial(lifecycle.hurry, alg=alg))
@@ -239,6 +241,12 @@ class Rotation:
             for kid, usage in taken.items():
                 tallies[kid].signed += usage.signed
             raise
+
+    def _sealed(self, pair: KeyPair, seal: Seal) -> Token:
+        token = seal(pair)
+        self._refuse_to_outlive(pair, token)
+        self._uncounted[pair.kid].add(token.exp)
+        return token
 
     def _refuse_to_outlive(self, pair: KeyPair, token: Token) -> None:
         """The last line of defence: requests that ask for too long a life are refused before."""

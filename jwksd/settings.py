@@ -203,7 +203,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("rsa-bits", _integer(MIN_RSA_BITS, MAX_RSA_BITS), "size of RSA keys"),
     Option("lifetime", duration, "of tokens and their keys: 90, 90s, 15m, 1h, 30d"),
     Option("max-lifetime", duration, "the longest lifetime that a request may ask for"),
-    Option("reserve", _integer(0, 10_000), "keys of each algorithm to keep ready"),
+    Option(
+        "reserve",
+        _integer(0, 10_000),
+        "keys of each algorithm to keep ready; per-token: at least 64, save for RSA",
+    ),
     Option("max-waiting", _integer(0, 100_000), "requests that may wait for a key; others get 503"),
     Option("max-keys", _integer(1, 10_000_000), "live keys; past it minting answers 503"),
     Option("policy", _policy, "per-token, or rotating: one key per algorithm signs for long"),

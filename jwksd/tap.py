@@ -37,7 +37,7 @@ from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
-from jwksd.keysource import KeySource, KeyThreads, generate
+from jwksd.keysource import QUICK_RESERVE, KeySource, KeyThreads, generate
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck
@@ -216,15 +216,17 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     settings = options.settings
+    rotating = settings.policy == "rotating"
     threads = KeyThreads(reactor)  # type: ignore[arg-type]  # the stub knows less than it does
     source = KeySource(
         settings.alg,
-        make=partial(_make_key, rsa_bits=settings.rsa_bits),
+        make=partial(_make_keys, rsa_bits=settings.rsa_bits),
         run=threads.run,
         clock=reactor,
         threads=threads.count,
         # Where one key signs for long, a second one at hand is enough.
-        reserve=min(1, settings.reserve) if settings.policy == "rotating" else settings.reserve,
+        reserve=min(1, settings.reserve) if rotating else settings.reserve,
+        quick_reserve=0 if rotating else QUICK_RESERVE,
         max_waiting=settings.max_waiting,
     )
     dev = Dev(DevClock(reactor, passed), Faults(reactor)) if settings.dev else None
@@ -312,8 +314,8 @@ def _make_policy(
     )
 
 
-def _make_key(alg: str, rsa_bits: int) -> KeyPair:
-    return generate(ALGORITHMS[alg], rsa_bits)
+def _make_keys(alg: str, number: int, rsa_bits: int) -> list[KeyPair]:
+    return [generate(ALGORITHMS[alg], rsa_bits) for _ in range(number)]
 
 
 def _endpoints(reactor: IReactorTCP, settings: Settings) -> list[tuple[str, IStreamServerEndpoint]]:

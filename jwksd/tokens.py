@@ -5,7 +5,7 @@ What a caller adds is checked against the RFCs here. A token that breaks them on
 """
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -14,6 +14,7 @@ from typing import Any
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
+from jwksd.encoding import base64url, compact_json
 from jwksd.errors import InvalidParameter
 from jwksd.keys import KeyPair
 
@@ -42,14 +43,9 @@ class Token:
     exp: int
 
 
-def base64url(octets: bytes) -> bytes:
-    """Base64url without padding (RFC 7515 §2)."""
-    return urlsafe_b64encode(octets).rstrip(b"=")
-
-
 def encode_segment(members: Members) -> bytes:
     """A JOSE header or a claims set as a segment of a compact JWS."""
-    return base64url(json.dumps(members, separators=(",", ":")).encode("utf-8"))
+    return base64url(compact_json(members))
 
 
 def default_header(pair: KeyPair, typ: str = "JWT") -> dict[str, object]:
@@ -63,8 +59,19 @@ def sign(pair: KeyPair, header: Members, claims: Members) -> str:
     Raises:
         PrivateHalfDestroyed: when the key has no private half any more.
     """
-    signing_input = encode_segment(header) + b"." + encode_segment(claims)
-    return (signing_input + b"." + base64url(pair.sign(signing_input))).decode("ascii")
+    return _sealed(pair, encode_segment(header), claims)
+
+
+def sign_plain(pair: KeyPair, claims: Members) -> str:
+    """The same with the default header, which is encoded once for each key."""
+    if pair.head is None:
+        pair.head = encode_segment(default_header(pair))
+    return _sealed(pair, pair.head, claims)
+
+
+def _sealed(pair: KeyPair, head: bytes, claims: Members) -> str:
+    signing_input = b"%b.%b" % (head, encode_segment(claims))
+    return (b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))).decode("ascii")
 
 
 def check_header(header: Members) -> None:

@@ -65,7 +65,7 @@ def private_jwk(number: int) -> JWK:
 
 def key_pair(number: int = 0) -> KeyPair:
     """A fresh pair around ``private_jwk``."""
-    return KeyPair(private_jwk(number), ALGORITHMS["RS256"])
+    return KeyPair.of_jwk(private_jwk(number), ALGORITHMS["RS256"])
 
 
 @implementer(IKeySource)
@@ -75,8 +75,19 @@ class KeysInOrder:
     def __init__(self) -> None:
         self._numbers = count()
 
+    def take_now(self, alg: str) -> KeyPair | None:
+        return key_pair(next(self._numbers))
+
     def take(self, alg: str) -> "Deferred[KeyPair]":
-        return succeed(key_pair(next(self._numbers)))
+        return succeed(self.take_now(alg))
+
+
+class NothingReady:
+    """The half of a source in which every key has to be waited for."""
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        """None, always."""
+        return None
 
 
 @dataclass

@@ -29,15 +29,15 @@ from jwksd.rotation import Rotation
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from jwksd.tokens import Token
-from tests.support import SCHEDULE, assert_public, make_policy, private_jwk
+from tests.support import SCHEDULE, NothingReady, assert_public, make_policy, private_jwk
 
 
 @implementer(IKeySource)
-class FreshKeys:
+class FreshKeys(NothingReady):
     """A source of ES256 keys that answers at once."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
-        return succeed(KeyPair(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"]))
+        return succeed(KeyPair.of_jwk(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"]))
 
 
 class InlineStore(SqlStore):
@@ -332,7 +332,7 @@ class ImportTests(AdminTestCase):
         self.assertEqual(server.ring.active("ES256").kid, jwk.thumbprint())
         pair = self.sign(server, int(self.clock.seconds()) + 60)
         self.assertEqual(pair.kid, jwk.thumbprint())
-        ALGORITHMS["ES256"].signer().verify(jwk, b"text", pair.sign(b"text"))
+        ALGORITHMS["ES256"].verifier().verify(jwk, b"text", pair.sign(b"text"))
 
     def test_it_is_tried_again_when_a_server_was_faster(self) -> None:
         """A change between its read and its write is read, and kept."""

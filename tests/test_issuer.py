@@ -5,19 +5,23 @@ import json
 from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwcrypto.common import base64url_decode
 from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.algorithms import ALGORITHMS
-from jwksd.documents import key_set
-from jwksd.errors import TooManyKeys, UnknownKey
+from jwksd.defects import DEFECTS
+from jwksd.errors import InvalidParameter, TooManyKeys, UnknownKey
 from jwksd.issuer import Issuer
-from jwksd.keys import Key, KeyPair, PublicJWK
+from jwksd.keys import Key, KeyPair
+from jwksd.keysource import generate
 from jwksd.mintrequest import MintRequest
+from jwksd.selfcheck import SelfCheck
+from jwksd.stores.memory import MemoryStore
 from jwksd.tokens import Token
-from tests.support import NOW, make_issuer
+from tests.support import NOW, NothingReady, make_issuer, run_at_once
 
 PLAIN, EXPIRED = MintRequest(), MintRequest(expired=True)
 
@@ -64,6 +68,68 @@ class MintTests(IssuerTestCase):
             self.issuer.single_key(token.kid)
 
 
+class MintNowTests(IssuerTestCase):
+    """What can be minted without waiting, is; what cannot, is left to ``mint``."""
+
+    def test_a_plain_token_is_minted_at_once(self) -> None:
+        """Its key is published when it is answered, and ends with it."""
+        token = self.issuer.mint_now(PLAIN)
+        assert token is not None
+        self.assertEqual(self.kids(), [token.kid])
+        self.assertEqual(self.issuer.introspect(token.token)["jti"], "id-0")
+        self.clock.advance(token.exp - NOW)
+        self.assertEqual(self.kids(), [])
+
+    def test_claims_and_header_are_taken_too(self) -> None:
+        """As ``mint`` takes them: checked, and merged over the default ones."""
+        token = self.issuer.mint_now(MintRequest(claims={"sub": "s"}, header={"typ": "at+jwt"}))
+        assert token is not None
+        self.assertEqual(self.issuer.introspect(token.token)["sub"], "s")
+        head = json.loads(base64url_decode(token.token.split(".")[0]))
+        self.assertEqual(head, {"alg": "RS256", "typ": "at+jwt", "kid": token.kid})
+
+    def test_what_has_to_wait_is_none(self) -> None:
+        """For a key, for a store that may take its time, and for two keys; nothing is begun."""
+        for request in (EXPIRED, MintRequest(defect=DEFECTS["exp-past"])):
+            self.assertIsNone(self.issuer.mint_now(request))
+        self.assertIsNone(make_issuer(self.clock, WaitingSource()).mint_now(PLAIN))
+        store = MemoryStore()
+        store.at_once = False
+        issuer = make_issuer(self.clock, store=store)
+        self.assertIsNone(issuer.mint_now(PLAIN))
+        self.assertEqual((self.issuer.live_keys, issuer.live_keys), (0, 0))
+        self.mint(issuer=issuer)
+        self.assertEqual(issuer.live_keys, 1)
+
+    def test_what_is_refused_is_refused_now(self) -> None:
+        """A wrong request, and one past the bound."""
+        issuer = make_issuer(self.clock, max_keys=1)
+        with self.assertRaises(InvalidParameter):
+            issuer.mint_now(MintRequest(lifetime=0))
+        issuer.mint_now(PLAIN)
+        with self.assertRaises(TooManyKeys):
+            issuer.mint_now(PLAIN)
+
+    def test_the_self_check_is_told(self) -> None:
+        """Of every token that is minted now, as of any other."""
+        clock = Clock()
+        issuer = make_issuer(self.clock, self_check=SelfCheck(clock, run_at_once))
+        issuer.mint_now(PLAIN)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+
+    def test_a_rotation_mints_at_once_when_it_has_a_key(self) -> None:
+        """Not before; and what was signed is counted."""
+        issuer = make_issuer(self.clock, policy="rotating")
+        self.assertIsNone(
+            make_issuer(self.clock, WaitingSource(), policy="rotating").mint_now(PLAIN)
+        )
+        tokens = [issuer.mint_now(PLAIN) for _ in range(3)]
+        (kid,) = {token.kid for token in tokens if token}
+        described = self.successResultOf(Deferred.fromCoroutine(issuer.describe_keys()))
+        signed = {key["kid"]: key["signed"] for key in described["keys"]}
+        self.assertEqual(signed[kid], 3)
+
+
 class ExpiryTests(IssuerTestCase):
     def test_a_key_leaves_every_document_at_its_second(self) -> None:
         """Present until a moment before the token's exp, gone at it."""
@@ -106,14 +172,14 @@ class ExpiryTests(IssuerTestCase):
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
-            public = PublicJWK(kty="RSA", kid=str(number), n="AQAB", e="AQAB")
-            self.issuer._policy._keys.add(Key(public, key_set([b"{}"]), NOW, NOW + 3600))
-        del public
+            key = Key.stored(str(number), "RS256", b"{}", NOW, NOW + 3600)
+            self.issuer._policy._keys.add(key)
+        del key
         gc.collect()
-        before = count_of(PublicJWK)
+        before = count_of(Key)
         self.clock.advance(3600)
         gc.collect()
-        self.assertEqual(before - count_of(PublicJWK), 10_001)
+        self.assertEqual(before - count_of(Key), 10_001)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_resetting_forgets_all_keys_and_the_timer(self) -> None:
@@ -156,7 +222,7 @@ class BoundTests(IssuerTestCase):
         third.addErrback(lambda _: None).cancel()
 
 
-class WaitingSource:
+class WaitingSource(NothingReady):
     """A source that never has a key."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
@@ -168,10 +234,18 @@ class PrivateHalfTests(IssuerTestCase):
         """Of all objects alive, none is the private JWK or OpenSSL key that signed the token."""
         source = OneKey()
         issuer = make_issuer(self.clock, source)
-        self.assertEqual(private_keys_of(source.kid), (1, 1))
+        self.assertEqual(private_keys_of(source.kid), (0, 1))
         token = self.mint(issuer=issuer)
         self.assertEqual(token.kid, source.kid)
         self.assertEqual(private_keys_of(token.kid), (0, 0))
+
+    def test_nor_when_it_was_waited_for(self) -> None:
+        """The other way to the same end: a key that came late, and a token that has expired."""
+        for request in (PLAIN, EXPIRED):
+            source = LateKey()
+            token = self.mint(request, make_issuer(self.clock, source))
+            self.assertEqual(token.kid, source.kid)
+            self.assertEqual(private_keys_of(token.kid), (0, 0))
 
     def test_not_even_when_signing_fails(self) -> None:
         """An error between taking the key and signing leaves no private half behind."""
@@ -186,9 +260,15 @@ class OneKey:
     """A source of exactly one real key, which it does not keep."""
 
     def __init__(self) -> None:
-        self._pairs = [KeyPair(JWK.generate(kty="RSA", size=2048), ALGORITHMS["RS256"])]
-        self._pairs[0].sign(b"warm")
+        self._pairs = [generate(ALGORITHMS["RS256"], 2048)]
         self.kid = self._pairs[0].kid
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        return self._pairs.pop()
+
+
+class LateKey(NothingReady, OneKey):
+    """The same, but it has to be waited for."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
         return succeed(self._pairs.pop())

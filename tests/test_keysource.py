@@ -1,6 +1,5 @@
 """The key source: who gets which key, who waits, who is refused, and when keys are made."""
 
-from collections.abc import Callable
 from threading import current_thread, main_thread
 
 from twisted.internet import reactor
@@ -13,7 +12,7 @@ from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
-from jwksd.keysource import KeySource, KeyThreads, generate
+from jwksd.keysource import KeySource, KeyThreads, MakeKeys, generate
 from tests.support import KeysInOrder, key_pair
 
 
@@ -21,10 +20,10 @@ class Threads:
     """Jobs that are done when the test says so."""
 
     def __init__(self) -> None:
-        self.jobs: list[tuple[Callable[[], KeyPair], Deferred[KeyPair]]] = []
+        self.jobs: list[tuple[MakeKeys, Deferred[list[KeyPair]]]] = []
 
-    def run(self, make: Callable[[], KeyPair]) -> "Deferred[KeyPair]":
-        done: Deferred[KeyPair] = Deferred()
+    def run(self, make: MakeKeys) -> "Deferred[list[KeyPair]]":
+        done: Deferred[list[KeyPair]] = Deferred()
         self.jobs.append((make, done))
         return done
 
@@ -40,11 +39,19 @@ class KeySourceTests(SynchronousTestCase):
         self.made: list[str] = []
 
     def source(
-        self, *, algorithms: str = "RS256", threads: int = 2, reserve: int = 0, max_waiting: int = 4
+        self,
+        *,
+        algorithms: str = "RS256",
+        threads: int = 2,
+        reserve: int = 0,
+        max_waiting: int = 4,
+        quick_reserve: int = 0,
     ) -> KeySource:
-        def make(alg: str) -> KeyPair:
-            self.made.append(alg)
-            return key_pair(len(self.made))
+        def make(alg: str, number: int) -> list[KeyPair]:
+            self.made += [alg] * number
+            if alg == "RS256":
+                return [key_pair(len(self.made))]
+            return [generate(ALGORITHMS[alg], 2048) for _ in range(number)]
 
         source = KeySource(
             algorithms.split(),
@@ -53,6 +60,7 @@ class KeySourceTests(SynchronousTestCase):
             clock=self.clock,
             threads=threads,
             reserve=reserve,
+            quick_reserve=quick_reserve,
             max_waiting=max_waiting,
         )
         source.start()
@@ -145,11 +153,71 @@ class KeySourceTests(SynchronousTestCase):
 
     def test_those_who_wait_come_before_any_reserve(self) -> None:
         """A thread that comes free makes what is waited for, not what is nice to have."""
-        source = self.source(algorithms="RS256 other", reserve=4, threads=1)
-        source.take("other")
+        source = self.source(algorithms="RS256 ES256", reserve=4, threads=1)
+        self.assertEqual(len(self.threads.jobs), 2)
+        source.take("RS256")
+        source.take("RS256")
+        source.take("RS256")
         self.threads.finish_one()
         self.threads.finish_one()
-        self.assertEqual(self.made[1], "other")
+        self.assertEqual(self.made[-1], "RS256")
+
+    def test_a_job_makes_one_rsa_key_or_a_batch_of_quick_ones(self) -> None:
+        """Quick kinds have a reserve of their own, if that is larger, filled by a job or two."""
+        for reserve, ready in ((0, 64), (8, 64), (100, 96)):
+            with self.subTest(reserve=reserve):
+                source = self.source(
+                    algorithms="RS256 ES256", reserve=reserve, quick_reserve=64, threads=1
+                )
+                jobs = 0
+                while source.ready("ES256") < ready:
+                    self.threads.finish_one()
+                    jobs += 1
+                self.assertLessEqual(jobs, ready // 32 + 2)
+                self.assertLessEqual(source.ready("RS256"), 2)
+                source.stop()
+                self.threads.jobs.clear()
+
+    def test_a_reserve_of_quick_keys_is_filled_up_by_the_batch(self) -> None:
+        """Not for every key that is taken: thirty-one may be missing, for the next a job begins."""
+        source = self.source(algorithms="ES256", quick_reserve=64)
+        while self.threads.jobs:
+            self.threads.finish_one()
+        taken = [source.take_now("ES256") for _ in range(31)]
+        self.assertEqual(self.threads.jobs, [])
+        taken.append(source.take_now("ES256"))
+        self.assertEqual(len(self.threads.jobs), 1)
+        self.threads.finish_one()
+        self.assertEqual((source.ready("ES256"), len(self.made)), (64, 96))
+        self.assertEqual(len({pair.kid for pair in taken if pair}), 32)
+
+    def test_those_who_wait_share_a_batch(self) -> None:
+        """One job serves all who wait, in their order; the rest goes into the reserve."""
+        source = self.source(algorithms="ES256", quick_reserve=2, max_waiting=40)
+        takers = [source.take("ES256") for _ in range(36)]
+        order: list[int] = []
+        for number, taker in enumerate(takers):
+            taker.addCallback(lambda _, number=number: order.append(number))
+        while self.threads.jobs:
+            self.threads.finish_one()
+        self.assertEqual(order, list(range(36)))
+        self.assertEqual((source.ready("ES256"), len(self.made)), (2, 38))
+
+    def test_what_is_not_ready_cannot_be_had_now(self) -> None:
+        """Not while others wait, not past them, not after a stop; asking so begins no key."""
+        source = self.source()
+        self.assertIsNone(source.take_now("RS256"))
+        self.assertEqual(self.threads.jobs, [])
+        waiting = source.take("RS256")
+        self.assertIsNone(source.take_now("RS256"))
+        self.threads.finish_one()
+        self.successResultOf(waiting)
+        self.assertIsNone(source.take_now("RS256"))
+        full = self.source(reserve=1)
+        self.threads.finish_one()
+        self.assertEqual(full.ready("RS256"), 1)
+        full.stop()
+        self.assertIsNone(full.take_now("RS256"))
 
     def test_a_failure_is_told_and_the_next_request_tries_again(self) -> None:
         """When a key cannot be made, those who wait are told; it is logged; nothing spins."""
@@ -185,11 +253,11 @@ class KeyThreadsTests(TestCase):
         self.addCleanup(threads.stop)
         seen = []
 
-        def make() -> KeyPair:
+        def make() -> list[KeyPair]:
             seen.append(current_thread())
-            return key_pair()
+            return [key_pair()]
 
-        pair = await threads.run(make)
+        (pair,) = await threads.run(make)
         self.assertEqual(pair.kid, key_pair().kid)
         self.assertNotIn(main_thread(), seen)
         self.assertIs(current_thread(), main_thread())

@@ -35,6 +35,7 @@ class SharedStore(MemoryStore):
     """A store that others change too, and that can be away."""
 
     shared = True
+    at_once = False
     one_machine = False
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from twisted.web.test.requesthelper import DummyRequest
 from jwksd.errors import TooManyWaiting
 from jwksd.keys import KeyPair
 from jwksd.web.root import make_root
-from tests.support import NOW, HttpTestCase, key_pair, make_app, make_issuer
+from tests.support import NOW, HttpTestCase, NothingReady, key_pair, make_app, make_issuer
 
 JWKS = "/.well-known/jwks.json"
 
@@ -116,7 +116,7 @@ def auth_request() -> DummyRequest:
     return request
 
 
-class LastWaiter:
+class LastWaiter(NothingReady):
     """A source that remembers whether its taker gave up."""
 
     def __init__(self, on_cancel: Any = None) -> None:
@@ -132,14 +132,14 @@ class LastWaiter:
         return Deferred(cancel)
 
 
-class FullSource:
+class FullSource(NothingReady):
     """A source with a full queue."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
         raise TooManyWaiting("full", retry_after=7)
 
 
-class BrokenSource:
+class BrokenSource(NothingReady):
     """A source with a bug."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":

@@ -7,16 +7,26 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import InvalidParameter, JwksdError, Stopping, TooManyWaiting, UnknownKey
 from jwksd.follower import POLL
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
+from jwksd.keysource import generate
 from jwksd.lifecycle import State, make_schedule
 from jwksd.mintrequest import MintRequest
 from jwksd.rotation import HEARTBEAT, RETRY, Rotation
 from jwksd.stores.memory import MemoryStore
 from jwksd.tokens import Token
-from tests.support import NOW, SCHEDULE, KeysInOrder, key_pair, make_issuer, make_policy
+from tests.support import (
+    NOW,
+    SCHEDULE,
+    KeysInOrder,
+    NothingReady,
+    key_pair,
+    make_issuer,
+    make_policy,
+)
 
 PLAIN = MintRequest()
 DAY = SCHEDULE.rotation_interval
@@ -147,12 +157,8 @@ class ScheduleTests(RotationTestCase):
 class TwoKinds(KeysInOrder):
     """Fresh keys of any algorithm, made at once."""
 
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        from jwksd.algorithms import ALGORITHMS
-        from jwksd.keysource import generate
-        from tests.support import run_at_once
-
-        return run_at_once(lambda: generate(ALGORITHMS[alg], 2048))
+    def take_now(self, alg: str) -> KeyPair | None:
+        return generate(ALGORITHMS[alg], 2048)
 
 
 class ClockTests(RotationTestCase):
@@ -337,7 +343,7 @@ def status(
     return {"kid": kid, "alg": "RS256", **{k: v for k, v in locals().items() if k != "kid"}}
 
 
-class SlowSource:
+class SlowSource(NothingReady):
     """A source whose keys come, or fail to, when the test says so."""
 
     def __init__(self) -> None:

@@ -16,19 +16,19 @@ from math import ceil
 from random import Random
 from typing import Any
 
-from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.algorithms import ALGORITHMS
 from jwksd.keys import KeyPair
+from jwksd.keysource import generate
 from jwksd.lifecycle import make_schedule
 from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Token
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
-from tests.support import NOW, PRIVATE_MEMBERS, assert_public, make_issuer
+from tests.support import NOW, PRIVATE_MEMBERS, NothingReady, assert_public, make_issuer
 from tests.test_site import Connection
 
 ROUNDS = 2_000
@@ -96,7 +96,7 @@ class Client:
         return found
 
 
-class LazySource:
+class LazySource(NothingReady):
     """Keys that are made on demand, and take a few seconds."""
 
     def __init__(self, clock: Clock, random: Random) -> None:
@@ -105,7 +105,7 @@ class LazySource:
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
         algorithm = ALGORITHMS[alg]
-        made = KeyPair(JWK.generate(**algorithm.generation(2048)), algorithm)
+        made = generate(algorithm, 2048)
         return deferLater(self._clock, self._random.choice((0, 0.25, 3)), lambda: made)
 
 

@@ -4,15 +4,23 @@ import json
 from base64 import urlsafe_b64encode
 from typing import Any
 
-from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from jwksd.algorithms import ALGORITHMS
 from jwksd.documents import Document, key_set
 from jwksd.keys import KeyPair
 from jwksd.selfcheck import INTERVAL, SelfCheck, failure_of, probe
-from tests.support import SCHEDULE, HttpTestCase, KeysInOrder, key_pair, make_app, run_at_once
+from tests.support import (
+    SCHEDULE,
+    HttpTestCase,
+    KeysInOrder,
+    NothingReady,
+    key_pair,
+    make_app,
+    run_at_once,
+)
 
 POLICIES = ("per-token", "rotating")
 
@@ -21,15 +29,9 @@ class ForgetfulPair(KeyPair):
     """A pair whose document has the modulus of another key: what the self-check is there for."""
 
     def __init__(self, pair: KeyPair) -> None:
-        super().__init__(JWK(**pair._held().export(as_dict=True)), _rs256())
+        super().__init__(pair._held(), ALGORITHMS["RS256"])
         other = {**dict(self.public), "n": urlsafe_b64encode(b"\xff" * 256).decode().rstrip("=")}
         self.document = key_set([json.dumps(other).encode()])
-
-
-def _rs256() -> Any:
-    from jwksd.algorithms import ALGORITHMS
-
-    return ALGORITHMS["RS256"]
 
 
 class FaultySource(KeysInOrder):
@@ -39,12 +41,12 @@ class FaultySource(KeysInOrder):
         super().__init__()
         self.faulty = faulty
 
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        taken = super().take(alg)
-        if self.faulty:
-            self.faulty -= 1
-            taken.addCallback(ForgetfulPair)
-        return taken
+    def take_now(self, alg: str) -> KeyPair | None:
+        pair = super().take_now(alg)
+        if not self.faulty or pair is None:
+            return pair
+        self.faulty -= 1
+        return ForgetfulPair(pair)
 
 
 class ReadinessTests(HttpTestCase):
@@ -119,7 +121,7 @@ class ReadinessTests(HttpTestCase):
         self.assertEqual(len(checked), 3)
 
 
-class Never:
+class Never(NothingReady):
     """A source without keys."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jwksd.keys import KeyPair
 from jwksd.web.root import make_root
 from jwksd.web.site import GRACE, Site
-from tests.support import NOW, KeysInOrder, key_pair, make_issuer
+from tests.support import NOW, KeysInOrder, NothingReady, key_pair, make_issuer
 
 GET = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
@@ -47,7 +47,7 @@ class Connection:
         return self.transport.disconnecting
 
 
-class Gate:
+class Gate(NothingReady):
     """A source whose one key comes when the test says so."""
 
     def __init__(self) -> None:

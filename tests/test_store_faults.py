@@ -42,7 +42,7 @@ from jwksd.lifecycle import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from tests import postgres
-from tests.support import CHECKOUT, NOW, SCHEDULE, make_policy
+from tests.support import CHECKOUT, NOW, SCHEDULE, NothingReady, make_policy
 from tests.test_processes import JWKS, MAIN, WAIT, ProcessTestCase, ask, mint, port_in
 from tests.test_stores import fresh_pair, single, with_pending
 
@@ -713,7 +713,7 @@ class Session:
 
 
 @implementer(IKeySource)
-class FreshKeys:
+class FreshKeys(NothingReady):
     """Keys that cost nothing."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":

@@ -22,12 +22,13 @@ from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
 from jwksd.kek import Keychain
 from jwksd.keys import Key, KeyPair
+from jwksd.keysource import generate
 from jwksd.lifecycle import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.memory import MemoryStore
 from jwksd.stores.sql import SqlStore
 from tests import postgres
-from tests.support import NOW, SCHEDULE, private_jwk
+from tests.support import NOW, SCHEDULE, key_pair
 
 KEKS = [JWK.generate(kty="oct", size=256)]
 _serial = count()
@@ -35,7 +36,7 @@ _serial = count()
 
 def fresh_pair() -> KeyPair:
     """An ES256 pair that nobody else has."""
-    return KeyPair(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"])
+    return generate(ALGORITHMS["ES256"], 0)
 
 
 def single(expires: int = NOW + 3600, created: int = NOW) -> Key:
@@ -156,8 +157,8 @@ class StoreContract:
                 version = await self.store.swap(version, before, ring, None)
             read = await self.store.read(None, ())
             self.assertEqual([found.kid for found in read.pairs], [pair.kid])
-            signer = ALGORITHMS["ES256"].signer()
-            signer.verify(pair.public, b"text", read.pairs[0].sign(b"text"))
+            verifier = ALGORITHMS["ES256"].verifier()
+            verifier.verify(pair.public, b"text", read.pairs[0].sign(b"text"))
             self.assertEqual(list((await self.store.read(None, {pair.kid})).pairs), [])
         retired = lifecycle.settle(ring, [], NOW, SCHEDULE, {})
         self.assertEqual(retired.keys[0].state, State.RETIRED)
@@ -194,7 +195,7 @@ class StoreContract:
 
     async def test_rsa_keys_are_kept_whole(self: Any) -> None:
         """With all of their primes: what is read signs as what was written."""
-        pair = KeyPair(private_jwk(0), ALGORITHMS["RS256"])
+        pair = key_pair(0)
         await self.store.swap(self.contents.version, Ring(), with_pending(Ring(), pair), pair)
         (read,) = (await self.store.read(None, ())).pairs
         self.assertEqual(read.sign(b"text"), pair.sign(b"text"))

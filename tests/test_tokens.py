@@ -26,6 +26,13 @@ class SignTests(TestCase):
         self.assertEqual(json.loads(jwt.header), {"alg": "RS256", "typ": "JWT", "kid": pair.kid})
         self.assertEqual(json.loads(jwt.claims), CLAIMS)
 
+    def test_a_plain_token_has_the_default_header(self) -> None:
+        """With the same claims it is the same token, the first time and the next, of every key."""
+        for pair in (key_pair(0), key_pair(1)):
+            expected = tokens.sign(pair, tokens.default_header(pair), CLAIMS)
+            for _ in range(2):
+                self.assertEqual(tokens.sign_plain(pair, CLAIMS), expected)
+
     def test_a_destroyed_key_signs_nothing(self) -> None:
         """The one error of signing is passed on."""
         pair = key_pair()

@@ -320,7 +320,7 @@ class Database:
         try:
             private = JWK(**json.loads(self.keychain.open(row.envelope)))
             private.unsafe_skip_rsa_key_validation = True  # authenticated, and checked when made
-            pair = KeyPair(private, ALGORITHMS[row.alg])
+            pair = KeyPair.of_jwk(private, ALGORITHMS[row.alg])
         except EnvelopeUnreadable as error:
             raise EnvelopeUnreadable(f"key {row.kid}: {error.detail}") from None
         except Exception:  # whatever it is, its text could quote the key

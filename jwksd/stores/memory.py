@@ -17,6 +17,7 @@ class MemoryStore:
 
     shared = False
     one_machine = True
+    at_once = True
 
     def __init__(self) -> None:
         self._version = 0

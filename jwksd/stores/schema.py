@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
 
 from jwksd.algorithms import ALGORITHMS
+from jwksd.encoding import base64url
 from jwksd.keys import Key
 from jwksd.lifecycle import ManagedKey, Ring, State
-from jwksd.tokens import base64url
 
 SINGLE, GONE = "single", "gone"
 
@@ -75,10 +75,8 @@ def _check(members: Any, row: Any) -> None:
     """The kid is the RFC 7638 thumbprint of what is in the row."""
     if (members["kid"], members["alg"]) != (row.kid, row.alg):
         raise ValueError("another key is in this row")
-    required = {"kty", *ALGORITHMS[row.alg].members}
-    if members["kty"] == "AKP":
-        required.add("alg")
-    text = json.dumps({name: members[name] for name in sorted(required)}, separators=(",", ":"))
+    required = ALGORITHMS[row.alg].required
+    text = json.dumps({name: members[name] for name in required}, separators=(",", ":"))
     if base64url(sha256(text.encode("ascii")).digest()).decode("ascii") != row.kid:
         raise ValueError("the public key is not that of the kid")
 

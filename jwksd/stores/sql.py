@@ -35,6 +35,7 @@ class SqlStore:
     """Keys in a database that other processes may change too."""
 
     shared = True
+    at_once = False
 
     def __init__(self, database: Database, reactor: IThreadReactor) -> None:
         self.one_machine = database.is_sqlite

@@ -1,5 +1,6 @@
 """POST /auth: a token for whoever asks, and whatever token they ask for."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from jwksd.defects import DEFECTS, Defect
-from jwksd.errors import InvalidParameter
+from jwksd.errors import InvalidParameter, JwksdError
 from jwksd.issuer import Issuer
 from jwksd.mintrequest import MintRequest
-from jwksd.tokens import Members
-from jwksd.web.base import NO_STORE, JsonResource, header, respond, respond_json
+from jwksd.tokens import Members, Token
+from jwksd.web.base import NO_STORE, JsonResource, header, respond
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _KNOWN = frozenset({"expired", "alg", "lifetime", "claims", "header", "defect"})
 _HEADERS = (*NO_STORE, (b"Vary", b"Accept"))
 _JWT = ((b"Content-Type", b"application/jwt"), *_HEADERS)
+_JSON = ((b"Content-Type", b"application/json"), *_HEADERS)
 
 
 class AuthResource(JsonResource):
@@ -32,16 +34,39 @@ class AuthResource(JsonResource):
         self._issuer = issuer
         self._dev = dev
 
-    def _post(self, request: Request) -> "Deferred[None]":
+    def _post(self, request: Request) -> "Deferred[None] | None":
         wish = mint_request(read_parameters(request, _KNOWN), dev=self._dev)
-        return Deferred.fromCoroutine(self._answer(request, wish))
+        token = self._issuer.mint_now(wish)
+        if token is None:
+            return Deferred.fromCoroutine(self._wait(request, wish))
+        self._answer(request, wish, token)
+        return None
 
-    async def _answer(self, request: Request, wish: MintRequest) -> None:
-        token = await self._issuer.mint(wish)
-        if prefers(header(request, b"accept"), b"application/json", default=b"application/jwt"):
-            respond_json(request, 200, asdict(token), _HEADERS)
-        else:
-            respond(request, 200, token.token.encode("utf-8"), _JWT)
+    async def _wait(self, request: Request, wish: MintRequest) -> None:
+        self._answer(request, wish, await self._issuer.mint(wish))
+
+    def _answer(self, request: Request, wish: MintRequest, token: Token) -> None:
+        accept = header(request, b"accept")
+        as_json = prefers(accept, b"application/json", default=b"application/jwt")
+        write, headers = (_json, _JSON) if as_json else (_text_of, _JWT)
+
+        def again() -> bytes | None:
+            """Another token, if one can be had at once; what is wrong is told the ordinary way."""
+            try:
+                another = self._issuer.mint_now(wish)
+            except JwksdError:
+                return None
+            return None if another is None else write(another)
+
+        respond(request, 200, write(token), headers, again)
+
+
+def _json(token: Token) -> bytes:
+    return json.dumps(asdict(token), separators=(",", ":")).encode("utf-8")
+
+
+def _text_of(token: Token) -> bytes:
+    return token.token.encode("ascii")
 
 
 def mint_request(parameters: Parameters, *, dev: bool) -> MintRequest:

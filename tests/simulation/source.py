@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from random import Random
 
-from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -11,6 +10,7 @@ from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import JwksdError
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
+from jwksd.keysource import generate
 from tests.simulation.clocks import Wall
 from tests.simulation.ledger import Ledger
 
@@ -48,6 +48,9 @@ class SlowKeys:
         self._before = before
         self._after = after
 
+    def take_now(self, alg: str) -> KeyPair | None:
+        return None  # whoever wants one waits
+
     def take(self, alg: str) -> "Deferred[KeyPair]":
         result: Deferred[KeyPair] = Deferred()
         fails = self._longest is not None and self._rng.random() < 0.1
@@ -73,5 +76,5 @@ class SlowKeys:
         if fails:
             result.errback(NoKey("no key this time"))
         else:
-            result.callback(KeyPair(JWK.generate(kty="OKP", crv="Ed25519"), ALGORITHMS[ALG]))
+            result.callback(generate(ALGORITHMS[ALG], 0))
         self._after()

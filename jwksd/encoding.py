@@ -1,0 +1,20 @@
+"""How octets and JSON are written in keys and tokens (RFC 7515 §2)."""
+
+from binascii import b2a_base64
+from collections.abc import Mapping
+from json import JSONEncoder
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+# json.dumps makes an encoder for every call that asks for separators; this one is made once.
+_encode = JSONEncoder(separators=(",", ":")).encode
+
+
+def base64url(octets: bytes) -> bytes:
+    """Base64url without padding (RFC 7515 §2)."""
+    return b2a_base64(octets, newline=False).translate(_URL_SAFE, b"=")
+
+
+def compact_json(members: Mapping[str, object]) -> bytes:
+    """A JSON object without white space, in ASCII."""
+    return _encode(members).encode("ascii")
