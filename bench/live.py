@@ -35,6 +35,7 @@ from jwksd.keys import KeyPair
 from jwksd.keysource import generate
 from jwksd.pertoken import PerToken
 from jwksd.selfcheck import SelfCheck
+from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
 
@@ -85,7 +86,9 @@ class LiveServer:
         self_check = SelfCheck(Clock(), maybeDeferred)
         policy = PerToken(
             clock=self._clock,
+            reactor=Clock(),
             source=self._source,
+            store=MemoryStore(),
             lifetime=keys,
             max_keys=keys + 1,
             check=self_check.check,

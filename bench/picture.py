@@ -62,7 +62,7 @@ def _bar(group: Group, name: str, longest: float, top: int) -> list[str]:
     value = group.median(name)
     width = max(1.0, LONGEST * value / longest)
     kind = "ours" if _is_ours(group, name) else "other"
-    label = "  ".join([number(value), *_ratios(group, name)])
+    label = " · ".join([number(value), *_ratios(group, name)])
     return [
         _text(NAMES - 10, top + 13, "name", name, ' text-anchor="end"'),
         f'<rect class="{kind}" x="{NAMES}" y="{top}" width="{width:.1f}" height="17" rx="2"/>',
