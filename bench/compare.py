@@ -384,8 +384,11 @@ def measure_cores(bench: Bench) -> None:
 @contextmanager
 def _two_processes(folder: str, cores: Sequence[int]) -> Iterator[Server]:
     """Two that share port and store, each on a core of its own."""
+    kek = Path(folder, "kek.txt")
+    kek.touch(mode=0o600)
+    kek.write_text(output([sys.executable, "-m", "jwksd", "kek", "new"]), encoding="ascii")
     arguments = [*ROTATING, "--reuse-port", "--port", str(free_port())]
-    arguments += ["--store", f"sqlite:///{folder}/keys.db"]
+    arguments += ["--store", f"sqlite:///{folder}/keys.db", "--kek-file", str(kek)]
     with (
         jwksd(PROCESSES, cores[:1], *arguments) as first,
         jwksd(PROCESSES, cores[1:], *arguments) as second,
