@@ -112,7 +112,7 @@ class Results:
             for name, values in group.values.items():
                 cells = map(number, (group.median(name), min(values), max(values)))
                 lines.append(f"| {group.title}, {group.unit} | {name} | {' | '.join(cells)} |")
-        return "\n".join(lines)
+        return "\n".join(lines).replace("<kid>.json", "`<kid>.json`")
 
     def to_json(self) -> str:
         """All of it."""
