@@ -56,11 +56,13 @@ class Quiet:
     """Tells how much other processes, and other guests of the host, disturbed a measurement.
 
     Args:
-        pids: the processes that take part in it, beside this one.
+        pids: the processes that take part in it, beside this one and its children that end.
+        interrupts: whether their handling counts as others' work; on a network it is one's own.
     """
 
-    def __init__(self, *pids: int) -> None:
+    def __init__(self, *pids: int, interrupts: bool = True) -> None:
         self._pids = (os.getpid(), *pids)
+        self._interrupts = interrupts
         self._wall = time.perf_counter()
         self._foreign = self._foreign_time()
 
@@ -72,11 +74,11 @@ class Quiet:
 
     def _foreign_time(self) -> float:
         with Path("/proc/stat").open(encoding="ascii") as lines:
-            user, nice, system, _, _, *interrupts_and_steal = map(
-                int, lines.readline().split()[1:9]
-            )
-        busy = (user + nice + system + sum(interrupts_and_steal)) / TICK
-        return busy - sum(map(processor_time, self._pids))
+            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+        interrupts = irq + softirq if self._interrupts else 0
+        ended = os.times()
+        ours = ended.children_user + ended.children_system + sum(map(processor_time, self._pids))
+        return (user + nice + system + interrupts + steal) / TICK - ours
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,17 @@ class Daemon:
         return resident(self.process.pid)
 
     def wait_until_idle(self) -> None:
-        """Wait until it makes no more keys: it has used no processor time for 0.4 s."""
-        before = -1.0
-        while (now := processor_time(self.process.pid)) != before:
-            before = now
-            time.sleep(0.4)
+        """Wait until it makes no more keys."""
+        wait_until_idle(self.process.pid)
+
+
+def wait_until_idle(pid: int) -> None:
+    """Wait until a process has used no processor time for 0.4 s, a minute at most."""
+    before = -1.0
+    deadline = time.monotonic() + 60
+    while (now := processor_time(pid)) != before and time.monotonic() < deadline:
+        before = now
+        time.sleep(0.4)
 
 
 def resident(pid: int) -> int:
@@ -136,9 +144,9 @@ def process(command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Daemon]:
-    """A jwksd on a free port."""
-    command = [sys.executable, "-m", "jwksd", "serve", "--port", "0", *arguments]
+def running(*arguments: str, prefix: Sequence[str] = ()) -> Iterator[Daemon]:
+    """A jwksd on a free port, its command behind a prefix such as taskset's."""
+    command = [*prefix, sys.executable, "-m", "jwksd", "serve", "--port", "0", *arguments]
     with process(command) as child:
         assert child.stdout is not None
         greeting = child.stdout.readline()

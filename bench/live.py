@@ -156,6 +156,14 @@ class LiveServer:
         self.fetch_key_set()
         return time.perf_counter() - begun
 
+    def time_document(self) -> float:
+        """Seconds that the bytes of jwks.json and their tag take after a change."""
+        self._source.prepare(1)
+        self._mint()
+        begun = time.perf_counter()
+        self._issuer.key_set()
+        return time.perf_counter() - begun
+
     def document_size(self) -> int:
         """Bytes of jwks.json."""
         return len(self._issuer.key_set().body)

@@ -81,15 +81,37 @@ async def time_tokens(port: int, connections: int, skip: int, count: int) -> flo
     return times[skip + count - 1] - times[skip - 1]
 
 
-async def paced_latencies(
-    port: int, connections: int, skip: int, rate: float, count: int
-) -> list[float]:
-    """Latencies of jwks.json in seconds, asked for ``rate`` times a second while a storm runs.
+async def paced_fetches(port: int, rate: float, count: int) -> list[float]:
+    """Latencies of jwks.json in seconds, asked for ``rate`` times a second.
 
     Each is measured from the moment that the request was due, whether or not those before it have
     been answered: a server that stalls cannot hide the requests that it kept from being sent.
     """
     latencies: list[float] = []
+
+    async def fetch(due: float) -> None:
+        client = await idle.get()
+        await client.ask(FETCH)
+        latencies.append(time.perf_counter() - due)
+        idle.put_nowait(client)
+
+    idle: asyncio.Queue[Connection] = asyncio.Queue()
+    async with connected(port, 16) as clients:
+        for client in clients:
+            idle.put_nowait(client)
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                due = start + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(fetch(due))
+    return latencies
+
+
+async def paced_latencies(
+    port: int, connections: int, skip: int, rate: float, count: int
+) -> list[float]:
+    """What ``paced_fetches`` answers, after the first ``skip`` tokens of a storm that goes on."""
     begun = asyncio.Event()
     tokens = 0
 
@@ -99,21 +121,6 @@ async def paced_latencies(
         if tokens == skip:
             begun.set()
 
-    async def fetch(due: float) -> None:
-        client = await idle.get()
-        await client.ask(FETCH)
-        latencies.append(time.perf_counter() - due)
-        idle.put_nowait(client)
-
-    idle: asyncio.Queue[Connection] = asyncio.Queue()
-    async with connected(port, 16) as clients, storm(port, connections, minted):
-        for client in clients:
-            idle.put_nowait(client)
+    async with storm(port, connections, minted):
         await begun.wait()
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number in range(count):
-                due = start + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(fetch(due))
-    return latencies
+        return await paced_fetches(port, rate, count)

@@ -109,14 +109,21 @@ class Phases:
             )
 
 
-def measure_throughput(report: Report, samples: Samples) -> None:
-    """Tokens a second in a storm, over bare keys a second."""
+def time_throughput(report: Report, samples: Samples) -> tuple[list[float], list[float]]:
+    """Seconds that as many bare keys took as a phase has tokens, and the tokens, by round."""
     bare, minted = [], []
     with running() as daemon:
         phases = Phases(daemon)
         for _ in range(samples.rounds):
             bare.append(phases.undisturbed(lambda: BareKeys(samples.tokens).seconds()))
             minted.append(phases.undisturbed(lambda: _time_tokens(daemon, samples)))
+    phases.tell(report)
+    return bare, minted
+
+
+def measure_throughput(report: Report, samples: Samples) -> None:
+    """Tokens a second in a storm, over bare keys a second."""
+    bare, minted = time_throughput(report, samples)
     ratios = [keys / tokens for keys, tokens in zip(bare, minted, strict=True)]
     report.bounded("tokens/s over bare RSA-2048 keys/s", sum(bare) / sum(minted), at_least=0.9)
     report.note(f"{_rates('bare keys/s', bare, samples)}; {_rates('tokens/s', minted, samples)}")
@@ -124,7 +131,6 @@ def measure_throughput(report: Report, samples: Samples) -> None:
     report.note(
         f"ratio by round {min(ratios):.2f} to {max(ratios):.2f}; standard error {error:.3f}"
     )
-    phases.tell(report)
 
 
 def _time_tokens(daemon: Daemon, samples: Samples) -> float:

@@ -19,6 +19,7 @@ from common import CHECKOUT, Report, environment, resident, running
 
 IMPORTS = "import twisted.web.server, twisted.internet.reactor, jwcrypto.jwk"
 TWISTD = "from twisted.scripts.twistd import run; run()"
+JWKS = "/.well-known/jwks.json"
 POLL = 0.002
 """Seconds between two tries to connect."""
 
@@ -27,10 +28,11 @@ def runners(port: int, folder: str) -> dict[str, list[str]]:
     """Each way to run the server, with its command."""
     options = ["--port", str(port)]
     pid = str(Path(folder) / "twistd.pid")
+    python = sys.executable
     return {
-        "python -m jwksd serve": ["-m", "jwksd", "serve", *options],
-        "python main.py": [str(CHECKOUT / "main.py"), *options],
-        "twistd -n jwksd": ["-c", TWISTD, "-n", "--pidfile", pid, "jwksd", *options],
+        "python -m jwksd serve": [python, "-m", "jwksd", "serve", *options],
+        "python main.py": [python, str(CHECKOUT / "main.py"), *options],
+        "twistd -n jwksd": [python, "-c", TWISTD, "-n", "--pidfile", pid, "jwksd", *options],
     }
 
 
@@ -41,20 +43,20 @@ def time_imports() -> float:
     return time.perf_counter() - begun
 
 
-def time_first_answer(arguments: list[str], port: int) -> float:
+def time_first_answer(command: list[str], port: int, path: str = JWKS) -> float:
     """Seconds from the start of a process to its first 200."""
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        command,
         cwd=CHECKOUT,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        while not _answers(port):
-            if process.poll() is not None:
-                raise RuntimeError(f"{arguments} ended with {process.returncode}")
+        while not answers(port, path):
+            if process.poll() is not None or time.perf_counter() > begun + 60:
+                raise RuntimeError(f"{command} does not answer: {process.returncode}")
             time.sleep(POLL)
         return time.perf_counter() - begun
     finally:
@@ -62,10 +64,11 @@ def time_first_answer(arguments: list[str], port: int) -> float:
         process.wait()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int, path: str = JWKS) -> bool:
+    """Whether a GET of the path gets a 200."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     with suppress(OSError, HTTPException):
-        connection.request("GET", "/.well-known/jwks.json")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     connection.close()
     return False
@@ -81,11 +84,11 @@ def free_port() -> int:
 def measure_start(report: Report, rounds: int) -> None:
     """First 200 over the bare import, for each runner."""
     with TemporaryDirectory() as folder:
-        for name, arguments in runners(port := free_port(), folder).items():
+        for name, command in runners(port := free_port(), folder).items():
             imports, answers = [], []
             for _ in range(rounds):
                 imports.append(time_imports())
-                answers.append(time_first_answer(arguments, port))
+                answers.append(time_first_answer(command, port))
             ratio = median(answers) / median(imports)
             report.bounded(f"{name}: first 200 over the bare import", ratio, at_most=1.5)
             report.note(f"{1000 * median(answers):.0f} ms and {1000 * median(imports):.0f} ms")

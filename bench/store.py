@@ -89,8 +89,9 @@ def measure_start(report: Report, stores: dict[str, Callable[[], str]], samples:
         times: dict[str, list[float]] = {empty: [], full: []}
         for _ in range(samples.starts):
             for store, measured in times.items():
-                arguments = ["-m", "jwksd", "serve", "--port", str(port), "--store", store]
-                measured.append(time_first_answer([*arguments, "--max-keys", "100000"], port))
+                command = [sys.executable, "-m", "jwksd", "serve", "--port", str(port)]
+                command += ["--store", store, "--max-keys", "100000"]
+                measured.append(time_first_answer(command, port))
         ratio = median(times[full]) / median(times[empty])
         report.bounded(f"start with {STORED} keys in {name} over none", ratio, at_most=2)
         report.note(f"{1000 * median(times[full]):.0f} ms and {1000 * median(times[empty]):.0f} ms")
