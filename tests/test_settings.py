@@ -142,7 +142,7 @@ class ResolveTests(TestCase):
             ({"outage": "9h"}, 86_700, 0),  # a store in memory is never away
             (stored, 90_300, 3600),
             ({**stored, "outage": "0"}, 86_700, 0),
-            ({**stored, "outage": "1d"}, 173_100, 86_400),
+            ({**stored, "outage": "1d", "propagation": "2d"}, 173_100, 86_400),
             ({"store": "sqlite:///f"}, 90_300, 3600),
         ):
             with self.subTest(flags=flags):
