@@ -94,25 +94,35 @@ def _in_background(work: Callable[[], T]) -> T:
     return work()
 
 
-class KeyThreads:
-    """The worker threads: as many as there are processors to run them on."""
+class Threads:
+    """Worker threads, so many at the most."""
 
-    def __init__(self, reactor: IReactorFromThreads) -> None:
-        self.count = len(os.sched_getaffinity(0))
+    def __init__(self, reactor: IReactorFromThreads, count: int, name: str) -> None:
+        self.count = count
         self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=self.count, name="keys")
+        self._pool = ThreadPool(minthreads=0, maxthreads=max(1, count), name=name)
 
     def start(self) -> None:
         """Allow threads to start. Not before a daemon has forked: threads do not survive it."""
         self._pool.start()
 
     def stop(self) -> None:
-        """Wait for the keys that are being made, and end the threads."""
+        """Wait for what is being done, and end the threads."""
         self._pool.stop()
 
     def run(self, work: Callable[[], T]) -> "Deferred[T]":
         """Call ``work`` on a thread; its result arrives on the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, _in_background, work)
+        return deferToThreadPool(self._reactor, self._pool, work)
+
+
+class KeyThreads(Threads):
+    """Those that make keys: as many as there are processors to run them on, in the background."""
+
+    def __init__(self, reactor: IReactorFromThreads) -> None:
+        super().__init__(reactor, len(os.sched_getaffinity(0)), "keys")
+
+    def run(self, work: Callable[[], T]) -> "Deferred[T]":
+        return super().run(partial(_in_background, work))
 
 
 class _Lane:

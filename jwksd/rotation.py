@@ -24,7 +24,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jwksd import lifecycle
-from jwksd.errors import JwksdError, Stopping, StoreAway, TooManyWaiting
+from jwksd.algorithms import ALGORITHMS
+from jwksd.errors import (
+    JwksdError,
+    PrivateHalfDestroyed,
+    Stopping,
+    StoreAway,
+    TooManyWaiting,
+)
 from jwksd.follower import Follower
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal, Usage
 from jwksd.keys import Key, KeyPair
@@ -56,7 +63,8 @@ class Rotation:
         store: where keys are kept.
         algorithms: the names of those that there is to be a key for.
         schedule: when keys are replaced.
-        max_waiting: requests that may wait for the first key of an algorithm.
+        max_waiting: requests that may wait for the first key of an algorithm, or on a thread.
+        run_signing: calls a slow signature on a thread; None signs where it is.
         check: told of every change.
     """
 
@@ -77,6 +85,7 @@ class Rotation:
         algorithms: Sequence[str],
         schedule: Schedule,
         max_waiting: int,
+        run_signing: Callable[[Callable[[], Token]], Deferred[Token]] | None = None,
         check: Check = no_check,
     ) -> None:
         self._clock = clock
@@ -88,6 +97,8 @@ class Rotation:
         self._algorithms = tuple(algorithms)
         self._schedule = schedule
         self._max_waiting = max_waiting
+        self._run_signing = run_signing
+        self._signing = 0
         self._check = check
         self._ring = Ring()
         self._keys = KeyStore()
@@ -154,13 +165,39 @@ class Rotation:
     def sign_now(self, alg: str, seal: Seal) -> Token | None:
         self._look()
         pair = self._signers.get(alg)
-        return None if pair is None else self._sealed(pair, seal)
+        if pair is None or self._belongs_on_thread(alg):
+            return None
+        return self._counted_token(pair, seal(pair))
 
     async def sign(self, alg: str, seal: Seal) -> Token:
         self._look()
-        while (pair := self._signers.get(alg)) is None:
-            await self._first_key(alg)
-        return self._sealed(pair, seal)
+        while True:
+            pair = self._signers.get(alg)
+            if pair is None:
+                await self._first_key(alg)
+            elif not self._belongs_on_thread(alg):
+                return self._counted_token(pair, seal(pair))
+            else:
+                with suppress(PrivateHalfDestroyed):  # replaced while it waited for its turn
+                    return self._counted_token(pair, await self._seal_on_thread(pair, seal))
+
+    def _belongs_on_thread(self, alg: str) -> bool:
+        """An RSA signature takes ten times what it costs to hand it over; others do not."""
+        return self._run_signing is not None and not ALGORITHMS[alg].is_quick
+
+    async def _seal_on_thread(self, pair: KeyPair, seal: Seal) -> Token:
+        assert self._run_signing is not None  # noqa: S101  # see _belongs_on_thread
+        if self._signing >= self._max_waiting:
+            raise TooManyWaiting(
+                f"{self._max_waiting} requests wait for a signature, which is all that"
+                " --max-waiting allows; try again in 1 s",
+                retry_after=1,
+            )
+        self._signing += 1
+        try:
+            return await self._run_signing(partial(seal, pair))
+        finally:
+            self._signing -= 1
 
     async def rotate(self, alg: str) -> Mapping[str, object]:
         await self._change(partial(lifecycle.hurry, alg=alg))
@@ -242,10 +279,12 @@ class Rotation:
                 tallies[kid].signed += usage.signed
             raise
 
-    def _sealed(self, pair: KeyPair, seal: Seal) -> Token:
-        token = seal(pair)
+    def _counted_token(self, pair: KeyPair, token: Token) -> Token:
         self._refuse_to_outlive(pair, token)
-        self._uncounted[pair.kid].add(token.exp)
+        tally = self._uncounted.get(pair.kid)
+        if tally is None:
+            raise PrivateHalfDestroyed(f"key {pair.kid} was withdrawn while it signed")
+        tally.add(token.exp)
         return token
 
     def _refuse_to_outlive(self, pair: KeyPair, token: Token) -> None:

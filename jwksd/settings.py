@@ -49,6 +49,7 @@ class Settings:
     allow_remote_dev: bool = False
     no_access_log: bool = False
     reuse_port: bool = False
+    signing_threads: int = 0
 
     def schedule(self) -> Schedule:
         """The numbers of the rotation.
@@ -256,6 +257,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("allow-remote-dev", _flag, "let other machines change the server by /dev"),
     Option("no-access-log", _flag, "write no line for each request"),
     Option("reuse-port", _flag, "let several processes with one --store listen on one --port"),
+    Option("signing-threads", _integer(0, 64), "rotating: threads for RSA signatures; 0 for none"),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -314,6 +316,7 @@ _ROTATING = (
     "clock-skew",
     "retention",
     "outage",
+    "signing-threads",
 )
 
 

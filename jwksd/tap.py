@@ -37,12 +37,13 @@ from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
 from jwksd.keys import KeyPair
-from jwksd.keysource import QUICK_RESERVE, KeySource, KeyThreads, generate
+from jwksd.keysource import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck
 from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.storage import make_store
+from jwksd.tokens import Token
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url
 from jwksd.web.reuseport import ReusePortEndpoint
@@ -146,8 +147,11 @@ def _read_config(path: str) -> dict[str, object]:
 class KeyService(Service):
     """Makes keys from start to stop."""
 
-    def __init__(self, threads: KeyThreads, source: KeySource, issuer: Issuer) -> None:
+    def __init__(
+        self, threads: KeyThreads, signing: Threads, source: KeySource, issuer: Issuer
+    ) -> None:
         self._threads = threads
+        self._signing = signing
         self._source = source
         self._issuer = issuer
         self._opened = False
@@ -167,6 +171,7 @@ class KeyService(Service):
             self.privilegedStartService()
         super().startService()
         self._threads.start()
+        self._signing.start()
         self._source.start()
         self._issuer.start()
 
@@ -176,7 +181,11 @@ class KeyService(Service):
         stopped = self._issuer.stop()
         self._source.stop()
         # A key of the largest size can take a minute to make, and the threads are waited for.
-        return stopped.addCallback(lambda _: deferToThread(self._threads.stop))
+        return stopped.addCallback(lambda _: deferToThread(self._end_threads))
+
+    def _end_threads(self) -> None:
+        self._signing.stop()
+        self._threads.stop()
 
 
 class Daemon(MultiService):
@@ -232,6 +241,7 @@ def makeService(options: Options) -> Daemon:
     dev = Dev(DevClock(reactor, passed), Faults(reactor)) if settings.dev else None
     clock = dev.clock if dev else reactor
     self_check = SelfCheck(reactor, threads.run)
+    signing = Threads(reactor, settings.signing_threads, "signing")  # type: ignore[arg-type]
     policy = _make_policy(
         settings,
         clock=clock,
@@ -239,6 +249,7 @@ def makeService(options: Options) -> Daemon:
         steady=dev.clock.steady if dev else passed,
         source=source,
         store=make_store(settings, reactor),  # type: ignore[arg-type]  # as above
+        run_signing=signing.run if settings.signing_threads else None,
         check=self_check.check,
     )
     issuer = Issuer(
@@ -264,7 +275,7 @@ def makeService(options: Options) -> Daemon:
         local_only=_local_only(settings),
         bound=partial(_bound, issuer, settings),
     )
-    return Daemon(issuer, KeyService(threads, source, issuer), listener)
+    return Daemon(issuer, KeyService(threads, signing, source, issuer), listener)
 
 
 def passed() -> float:
@@ -288,6 +299,7 @@ def _make_policy(
     steady: Callable[[], float],
     source: IKeySource,
     store: IStore,
+    run_signing: Callable[[Callable[[], Token]], "Deferred[Token]"] | None,
     check: Check,
 ) -> PerToken | Rotation:
     if settings.policy == "rotating":
@@ -301,6 +313,7 @@ def _make_policy(
             algorithms=settings.alg,
             schedule=settings.schedule(),
             max_waiting=settings.max_waiting,
+            run_signing=run_signing,
             check=check,
         )
     return PerToken(

@@ -122,6 +122,7 @@ def make_policy(
     reactor: IReactorTime | None = None,
     steady: Callable[[], float] | None = None,
     store: IStore | None = None,
+    run_signing: Any = None,
     check: Check = no_check,
     policy: str = "per-token",
     algorithms: Sequence[str] = ("RS256",),
@@ -145,6 +146,7 @@ def make_policy(
             algorithms=algorithms,
             schedule=schedule,
             max_waiting=max_waiting,
+            run_signing=run_signing,
             check=check,
         )
     return PerToken(

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -429,6 +429,58 @@ class SlowTests(RotationTestCase):
         self.issuer.stop()
         self.slow.takers.pop().errback(RuntimeError())
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ThreadTests(RotationTestCase):
+    """RSA signatures on threads, which end when the test says so."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.turns: list[Any] = []
+        self.issuer = self.make(run_signing=self.run_signing, max_waiting=2)
+        self.issuer.start()
+
+    def run_signing(self, work: Any) -> "Deferred[Token]":
+        done: Deferred[Token] = Deferred()
+        self.turns.append(lambda: maybeDeferred(work).chainDeferred(done))
+        return done
+
+    def begin(self) -> "Deferred[Token]":
+        return Deferred.fromCoroutine(self.issuer.mint(PLAIN))
+
+    def test_a_token_comes_when_its_thread_has_signed(self) -> None:
+        """And counts from then on."""
+        minting = self.begin()
+        self.assertNoResult(minting)
+        self.turns.pop()()
+        self.assertEqual(self.successResultOf(minting).kid, A)
+        self.assertEqual(self.describe()["keys"][0]["signed"], 1)
+
+    def test_too_many_may_not_wait(self) -> None:
+        """Past --max-waiting they are told to come back."""
+        waiting = [self.begin(), self.begin()]
+        self.failureResultOf(self.begin(), TooManyWaiting)
+        while self.turns:
+            self.turns.pop()()
+        for minting in [*waiting]:
+            self.successResultOf(minting)
+
+    def test_a_key_that_is_gone_meanwhile_signs_nothing(self) -> None:
+        """Replaced before its turn came, or withdrawn while it signed: the next one does."""
+        minting = self.begin()
+        self.clock.advance(DAY)
+        self.turns.pop()()
+        self.assertNoResult(minting)
+        self.revoke(B)
+        self.turns.pop()()
+        self.turns.pop()()
+        self.assertEqual(self.successResultOf(minting).kid, C)
+
+    def test_quick_signatures_are_made_where_they_are(self) -> None:
+        """Handing them over would cost more."""
+        self.issuer = self.make(TwoKinds(), algorithms=["ES256"], run_signing=self.run_signing)
+        self.assertEqual(self.mint().alg, "ES256")
+        self.assertEqual(self.turns, [])
 
 
 class RobustnessTests(RotationTestCase):
