@@ -33,8 +33,9 @@ from jwksd.errors import (
     TooManyWaiting,
 )
 from jwksd.follower import Follower
-from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal, Usage
-from jwksd.keys import Key, KeyPair
+from jwksd.holdings import Holdings
+from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.keys import KeyPair
 from jwksd.keystore import KeyStore
 from jwksd.lifecycle import ManagedKey, Publish, Ring, Schedule, State
 from jwksd.pertoken import no_such_key
@@ -93,7 +94,9 @@ class Rotation:
         self._boot = boot if store.one_machine else None
         self._source = source
         self._store = store
-        self._follower = Follower(store, reactor, self._heard, known=lambda: frozenset(self._pairs))
+        self._follower = Follower(
+            store, reactor, self._heard, known=lambda: frozenset(self._holdings.pairs)
+        )
         self._algorithms = tuple(algorithms)
         self._schedule = schedule
         self._max_waiting = max_waiting
@@ -101,11 +104,7 @@ class Rotation:
         self._signing = 0
         self._check = check
         self._ring = Ring()
-        self._keys = KeyStore()
-        self._pairs: dict[str, KeyPair] = {}
-        self._signers: dict[str, KeyPair] = {}
-        self._counted: Mapping[str, Usage] = {}
-        self._uncounted: dict[str, _Tally] = {}
+        self._holdings = Holdings()
         self._making: set[str] = set()
         self._retry_at: dict[str, float] = {}
         self._waiting: dict[str, dict[Deferred[None], None]] = {alg: {} for alg in algorithms}
@@ -128,8 +127,8 @@ class Rotation:
     def keys(self) -> KeyStore:
         """The keys that are published now, whatever their state."""
         self._look()
-        self._keys.expire(self._clock.seconds())
-        return self._keys
+        self._holdings.keys.expire(self._clock.seconds())
+        return self._holdings.keys
 
     @property
     def cache_control(self) -> bytes:
@@ -140,7 +139,7 @@ class Rotation:
     @property
     def not_ready(self) -> str | None:
         """Why no token could be signed now, or should not be; or None."""
-        missing = [alg for alg in self._algorithms if alg not in self._signers]
+        missing = [alg for alg in self._algorithms if alg not in self._holdings.signers]
         if missing:
             return f"there is no {', '.join(missing)} key yet"
         return self._follower.away
@@ -164,7 +163,7 @@ class Rotation:
 
     def sign_now(self, alg: str, seal: Seal) -> Token | None:
         self._look()
-        pair = self._signers.get(alg)
+        pair = self._holdings.signers.get(alg)
         if pair is None or self._belongs_on_thread(alg):
             return None
         return self._counted_token(pair, seal(pair))
@@ -172,7 +171,7 @@ class Rotation:
     async def sign(self, alg: str, seal: Seal) -> Token:
         self._look()
         while True:
-            pair = self._signers.get(alg)
+            pair = self._holdings.signers.get(alg)
             if pair is None:
                 await self._first_key(alg)
             elif not self._belongs_on_thread(alg):
@@ -227,12 +226,12 @@ class Rotation:
 
     async def reset(self) -> int:
         await self.refresh()
-        count = len(self._keys)
-        singles = [key.kid for key in self._keys if self._ring.get(key.kid) is None]
+        count = len(self._holdings.keys)
+        singles = self._holdings.singles(self._ring)
         if singles:
             await self._follower.kept(self._store.withdraw(singles))
             for kid in singles:
-                self._keys.remove(kid)
+                self._holdings.keys.remove(kid)
         await self._change(lambda ring: Ring())
         self._catch_up()
         return count
@@ -248,7 +247,7 @@ class Rotation:
         }
 
     def _status(self, key: ManagedKey) -> dict[str, object]:
-        usage, until, drop = self._usage(key.kid), key.until, None
+        usage, until, drop = self._holdings.usage(key.kid), key.until, None
         successor = self._ring.pending(key.alg)
         if key.state is not State.RETIRED and successor is not None:
             until = int(lifecycle.takeover(self._ring, successor, self._schedule))
@@ -265,23 +264,18 @@ class Rotation:
             "safe_to_drop_at": drop,
         }
 
-    def _usage(self, kid: str) -> Usage:
-        return self._counted.get(kid, Usage()) + self._uncounted[kid].usage()
-
     async def _count(self) -> None:
         """Tell the store what was signed since last time, and learn what other nodes have."""
-        tallies = {kid: tally for kid, tally in self._uncounted.items() if tally.signed}
-        taken = {kid: tally.take() for kid, tally in tallies.items()}
+        taken = self._holdings.take_uncounted()
         try:
-            self._counted = await self._follower.kept(self._store.count(taken))
+            self._holdings.counted = await self._follower.kept(self._store.count(taken))
         except StoreAway:
-            for kid, usage in taken.items():
-                tallies[kid].signed += usage.signed
+            self._holdings.give_back(taken)
             raise
 
     def _counted_token(self, pair: KeyPair, token: Token) -> Token:
         self._refuse_to_outlive(pair, token)
-        tally = self._uncounted.get(pair.kid)
+        tally = self._holdings.tallies.get(pair.kid)
         if tally is None:
             raise PrivateHalfDestroyed(f"key {pair.kid} was withdrawn while it signed")
         tally.add(token.exp)
@@ -381,7 +375,7 @@ class Rotation:
         if made > self._follower.version:
             self._follower.version = made
             if pair is not None:
-                self._hold(pair.published(after.created(pair.kid)), pair)
+                self._holdings.add(pair.published(after.created(pair.kid)), pair)
             self._install(after)
         return True
 
@@ -399,8 +393,8 @@ class Rotation:
 
     def _settled(self, ring: Ring) -> Ring:
         now = self._clock.seconds()
-        last_exp = {kid: self._usage(kid).last_exp for kid in self._uncounted}
-        return lifecycle.settle(ring, self._algorithms, now, self._schedule, last_exp)
+        last_exps = self._holdings.last_exps()
+        return lifecycle.settle(ring, self._algorithms, now, self._schedule, last_exps)
 
     def _missing(self) -> list[str]:
         """Algorithms that a key is to be made for, and is not being made."""
@@ -432,7 +426,7 @@ class Rotation:
         try:
             await self._change(add, pair)
         finally:
-            if pair.kid not in self._pairs:
+            if pair.kid not in self._holdings.pairs:
                 pair.destroy()
 
     def _not_made(self, failure: Failure, alg: str) -> None:
@@ -459,56 +453,21 @@ class Rotation:
 
     def _apply(self, contents: Contents) -> None:
         """What the store holds, and another may have changed."""
-        ends = {key.kid for key in contents.ring.keys}
-        for key in contents.keys:
-            if key.kid in ends:
-                self._hold(key.ending(None))
-            elif self._keys.get(key.kid) is None:
-                self._keys.add(key)
-        for pair in contents.pairs:
-            self._pairs[pair.kid] = pair
-        told = {key.kid for key in contents.keys} | ends
-        gone = contents.gone
-        if gone is None:
-            gone = [key.kid for key in self._keys if key.kid not in told]
-        for kid in gone:
-            if self._ring.get(kid) is None:  # those of the ring go with it
-                self._keys.remove(kid)
+        self._holdings.take_in(contents, self._ring)
         self._install(contents.ring)
-
-    def _hold(self, key: Key, pair: KeyPair | None = None) -> None:
-        if self._keys.get(key.kid) is None:
-            self._keys.add(key)
-        self._uncounted.setdefault(key.kid, _Tally())
-        if pair is not None:
-            self._pairs[key.kid] = pair
 
     def _install(self, ring: Ring) -> None:
         """Make what is published, and what can sign, as the ring has it."""
         before, self._ring = self._ring, ring
-        for key in before.keys:
-            if ring.get(key.kid) is None:
-                self._keys.remove(key.kid)
-                self._destroy(key.kid)
-                self._uncounted.pop(key.kid, None)
-        for key in ring.keys:
-            if key.state is State.RETIRED:
-                self._destroy(key.kid)
+        self._holdings.follow(before, ring)
         self._tell(before)
-        active = [key for key in ring.keys if key.state is State.ACTIVE]
-        self._signers = {key.alg: self._pairs[key.kid] for key in active if key.kid in self._pairs}
+        signers = self._holdings.signers
         if ring.keys != before.keys:
-            pairs = list(self._signers.values())
-            self._check(partial(probe, pairs), lambda: self.keys.key_set())
-        for alg in self._signers.keys() & self._waiting.keys():
+            self._check(partial(probe, list(signers.values())), lambda: self.keys.key_set())
+        for alg in signers.keys() & self._waiting.keys():
             waiting, self._waiting[alg] = self._waiting[alg], {}
             for waiter in waiting:
                 waiter.callback(None)
-
-    def _destroy(self, kid: str) -> None:
-        pair = self._pairs.pop(kid, None)
-        if pair is not None:
-            pair.destroy()
 
     def _tell(self, before: Ring) -> None:
         """Log what changed, and what verifiers may stumble over."""
@@ -533,10 +492,10 @@ class Rotation:
 
     async def _revoke_single(self, kid: str) -> None:
         """One that signed a single token, before the server was started with this policy."""
-        if self._keys.get(kid) is None:
+        if self._holdings.keys.get(kid) is None:
             raise no_such_key(kid)
         await self._follower.kept(self._store.withdraw([kid]))
-        self._keys.remove(kid)
+        self._holdings.keys.remove(kid)
 
     def _refuse_waiting(self, algorithms: Sequence[str], error: JwksdError) -> None:
         for alg in algorithms:
@@ -566,9 +525,9 @@ class Rotation:
         Deferred.fromCoroutine(self._keep_house()).addErrback(self._failed)
 
     async def _keep_house(self) -> None:
-        if any(tally.signed for tally in self._uncounted.values()):
+        if not self._holdings.is_counted:
             await self._count()
-        if len(self._keys) > len(self._ring.keys):
+        if len(self._holdings.keys) > len(self._ring.keys):
             await self._store.expire(self._clock.seconds())
 
     async def _let_go(self) -> None:
@@ -576,35 +535,9 @@ class Rotation:
             await self._count()
         except StoreAway:
             self._log.warn("the store is away: how much was signed last is not counted")
-        for pair in self._pairs.values():
-            pair.destroy()
-        self._pairs.clear()
-        self._signers.clear()
+        self._holdings.destroy()
         await maybeDeferred(self._store.close)
 
     @staticmethod
     def _stopping() -> Stopping:
         return Stopping("the server is shutting down; try again when it is back", retry_after=1)
-
-
-class _Tally:
-    """What a key has signed here since the store was last told."""
-
-    __slots__ = ("last_exp", "signed")
-
-    def __init__(self) -> None:
-        self.signed = 0
-        self.last_exp = 0
-
-    def add(self, exp: int) -> None:
-        self.signed += 1
-        if exp > self.last_exp:
-            self.last_exp = exp
-
-    def usage(self) -> Usage:
-        return Usage(self.signed, self.last_exp)
-
-    def take(self) -> Usage:
-        """What is to be told; the last exp is kept, for it can be told twice."""
-        usage, self.signed = self.usage(), 0
-        return usage

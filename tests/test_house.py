@@ -26,6 +26,7 @@ FLOORS = {
     "devclock": 2,
     "interfaces": 2,
     "follower": 2,
+    "holdings": 2,
     "selfcheck": 2,
     "pertoken": 2,
     "rotation": 2,

@@ -214,7 +214,9 @@ class RotatingTests(NodesTestCase):
         """Of two pending keys made at once one is published; the other's private half is gone."""
         ring: Ring = self.successResultOf(self.store.read(None, ())).ring
         self.assertEqual([key.state.value for key in ring.keys], ["active", "pending"])
-        self.assertEqual(set(self.policy_of(self.a)._pairs), {key.kid for key in ring.keys})
+        self.assertEqual(
+            set(self.policy_of(self.a)._holdings.pairs), {key.kid for key in ring.keys}
+        )
 
     def policy_of(self, node: App) -> Rotation:
         policy = node.issuer._policy

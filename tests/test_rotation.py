@@ -117,10 +117,10 @@ class ScheduleTests(RotationTestCase):
 
     def test_a_retired_private_half_is_gone(self) -> None:
         """In the step that retires it; the keys that sign, now or next, keep theirs."""
-        pairs = dict(self.policy._pairs)
+        pairs = dict(self.policy._holdings.pairs)
         self.clock.advance(DAY)
         self.assertEqual({kid for kid, pair in pairs.items() if "destroyed" in repr(pair)}, {A})
-        self.assertEqual(set(self.policy._pairs), {B, C})
+        self.assertEqual(set(self.policy._holdings.pairs), {B, C})
 
     def test_the_documents_may_be_cached_as_the_schedule_says(self) -> None:
         """The header is that of the same numbers."""

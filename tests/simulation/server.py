@@ -137,7 +137,7 @@ class Server:
         """The process ends, and another goes on with its state after so long, with its clock where
         it was or at another offset."""
         states = {key.kid: key.state for key in self._rotation._ring.keys}
-        if any(states.get(kid) in (None, State.RETIRED) for kid in self._rotation._pairs):
+        if any(states.get(kid) in (None, State.RETIRED) for kid in self._rotation._holdings.pairs):
             self._violation("has kept the private half of a retired key")
         self._wall.dead = True
         self.down = True
