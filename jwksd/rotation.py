@@ -48,6 +48,9 @@ HEARTBEAT = 60
 RETRY = 10
 """Seconds until another try when no key could be made."""
 
+_UNFINISHED = b"no-store"
+"""A set without a key that signs is nothing to keep: the key is there in a moment."""
+
 Change = Callable[[Ring], Ring]
 
 
@@ -132,7 +135,9 @@ class Rotation:
 
     @property
     def cache_control(self) -> bytes:
-        """That of the schedule; shorter while a revocation is fresh."""
+        """That of the schedule; shorter while a revocation is fresh, and none before the first key."""
+        if len(self._signers) < len(self._algorithms):
+            return _UNFINISHED
         alert_until = self._ring.alert_until
         return self._alert if alert_until and self._clock.seconds() < alert_until else self._calm
 

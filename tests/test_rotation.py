@@ -374,6 +374,12 @@ class SlowTests(RotationTestCase):
         self.assertEqual({self.successResultOf(m).kid for m in minting}, {A})
         self.assertIsNone(self.issuer.not_ready)
 
+    def test_a_set_without_its_first_key_is_not_to_be_cached(self) -> None:
+        """It would lack the key that signs a moment later, for as long as caches may hold it."""
+        self.assertEqual(self.issuer.cache_control, b"no-store")
+        self.slow.give()
+        self.assertIn(b"max-age=1000", self.issuer.cache_control)
+
     def test_only_one_key_is_made_at_a_time(self) -> None:
         """However often the plan is looked at meanwhile."""
         self.clock.pump([1] * 100)

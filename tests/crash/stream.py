@@ -22,7 +22,7 @@ POLICIES = {
     "per-token": ("--lifetime", "30s", "--max-keys", "1000000"),
     # As short as whole seconds allow, so that kills hit every step of a rotation.
     "rotating": (
-        *("--policy", "rotating", "--rotation-interval", "3s", "--propagation", "3s"),
+        *("--policy", "rotating", "--rotation-interval", "7s", "--propagation", "7s"),
         *("--max-age", "1s", "--clock-skew", "1s", "--outage", "5s"),
         *("--lifetime", "10s", "--max-lifetime", "10s"),
     ),
