@@ -135,7 +135,7 @@ class Rotation:
 
     @property
     def cache_control(self) -> bytes:
-        """That of the schedule; shorter while a revocation is fresh, and none before the first key."""
+        """That of the schedule; shorter while a revocation is fresh; none before the first key."""
         if len(self._signers) < len(self._algorithms):
             return _UNFINISHED
         alert_until = self._ring.alert_until
