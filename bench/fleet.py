@@ -381,7 +381,9 @@ def main() -> int:
         seed=arguments.seed,
     )
     fleet = Fleet(verifiers, arguments.max_age, token_gap=arguments.token_gap)
-    print(f"{verifiers:,} verifiers, max-age {arguments.max_age} s, {fleet.seconds:,} s from then on")
+    print(
+        f"{verifiers:,} verifiers, max-age {arguments.max_age} s, {fleet.seconds:,} s from then on"
+    )
     print(f"verifiers ask {digits(fleet.expected)} times a second, in closed form\n")
     print(plain(HEAD, table, left=2))
     if arguments.write_docs:
