@@ -73,7 +73,7 @@ class LoopTests(TestCase):
             time.sleep(0.05)
 
     def wait_for_agreement(self, port: int) -> None:
-        """Until twenty connections in a row find the same keys: the processes follow in a second."""
+        """Until twenty connections in a row find the same keys."""
         deadline = time.monotonic() + 30
         while len(sets := {tuple(kids(port)) for _ in range(20)}) > 1 or () in sets:
             self.assertLess(time.monotonic(), deadline, sets)
