@@ -136,7 +136,7 @@ class Rotation:
     @property
     def cache_control(self) -> bytes:
         """That of the schedule; shorter while a revocation is fresh; none before the first key."""
-        if len(self._signers) < len(self._algorithms):
+        if len(self._holdings.signers) < len(self._algorithms):
             return _UNFINISHED
         alert_until = self._ring.alert_until
         return self._alert if alert_until and self._clock.seconds() < alert_until else self._calm
