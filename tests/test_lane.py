@@ -135,6 +135,12 @@ class RepeatTests(LaneTestCase):
                 client.send(request)
                 self.assertEqual(self.site.lane.entries, {})
 
+    def test_an_expectation_is_met_each_time(self) -> None:
+        """Who waits for 100 before an answer gets it, whether or not it came before."""
+        for _ in range(3):
+            answers = self.client.send(get(JWKS, "Expect: 100-continue"))
+            self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
+
     def test_the_date_is_of_the_moment(self) -> None:
         """Everything else may be repeated, the date is told anew each second."""
         dates = Lane()
@@ -218,6 +224,27 @@ class ChangeTests(LaneTestCase):
         faults.add(Fault("status", count=2, until=None))
         codes = [client.send(get(JWKS)).split()[1] for _ in range(4)]
         self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
+
+    def test_no_token_is_made_for_a_connection_that_ends(self) -> None:
+        """What comes after the end has begun is nobody's, and makes no key."""
+        request = get("/auth", method="POST")
+        self.assertTrue(self.is_repeated(request))
+        made: list[MintRequest] = []
+        mint_now = self.issuer.mint_now
+        self.issuer.mint_now = lambda wish: made.append(wish) or mint_now(wish)
+        self.client.transport.disconnecting = True
+        self.client.channel.dataReceived(request)
+        self.assertEqual(made, [])
+
+    def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
+        """Its first answer is its last, though it was known before."""
+        self.client.send(get(JWKS))
+        self.site.drain()
+        client = Client(self.site)
+        self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
+        self.assertTrue(client.transport.disconnecting)
+        client.lose()
+        self.client.lose()
 
     def test_a_server_that_stops_answers_no_more(self) -> None:
         """A connection at rest is closed, and what comes on it is nobody's."""

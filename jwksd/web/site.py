@@ -134,7 +134,7 @@ class Channel(http.HTTPChannel):
         super().connectionMade()
         if type(self.transport) is Server:  # plain TCP, whose octets nothing else touches
             self._socket = self.transport.socket
-        self._at_rest = True
+        self._at_rest = not self.site.draining
 
     def dataReceived(self, data: bytes) -> None:
         if self._at_rest:
@@ -175,8 +175,10 @@ class Channel(http.HTTPChannel):
 
     def _repeat(self, head: bytes, entry: Entry) -> bool:
         """Whether the request was answered as it was before."""
+        if self.transport.disconnecting:  # nobody would see the answer, nor use its token
+            return False
         message = entry.message(self.site.lane.date())
-        if message is None or self.transport.disconnecting:
+        if message is None:
             self.site.lane.forget(head)
             return False
         self._answered_at = self.site.reactor.seconds()
@@ -216,7 +218,8 @@ class Channel(http.HTTPChannel):
         )
 
     def requestDone(self, request: Request) -> None:
-        self._done = request
+        if self._recorded is not None:
+            self._done = request
         super().requestDone(request)
         if not self._busyReceiving:
             self._at_rest = self._is_at_rest()
@@ -235,6 +238,12 @@ class Channel(http.HTTPChannel):
         if self._recorded is not None:
             self._recorded.append(data)
         super().write(data)
+
+    def _send100Continue(self) -> None:
+        # It goes past ``write``; an answer that has it before itself is not repeated.
+        if self._recorded is not None:
+            self._recorded.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+        super()._send100Continue()
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         # twisted.web looks for close in the first field line only, and between spaces.
