@@ -141,6 +141,17 @@ class RepeatTests(LaneTestCase):
             answers = self.client.send(get(JWKS, "Expect: 100-continue"))
             self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
 
+    def test_a_document_that_is_not_sent_is_counted(self) -> None:
+        """An answer to HEAD, and 304, keep it in memory as the whole answer does."""
+        document = self.issuer.key_set()
+        for request in (
+            get(JWKS, method="HEAD"),
+            get(JWKS, "If-None-Match: *"),
+        ):
+            before = self.site.lane.octets
+            self.assertTrue(self.is_repeated(request))
+            self.assertGreater(self.site.lane.octets - before, 2 * len(document.body))
+
     def test_the_date_is_of_the_moment(self) -> None:
         """Everything else may be repeated, the date is told anew each second."""
         dates = Lane()
@@ -297,6 +308,13 @@ class BoundTests(SynchronousTestCase):
             known.forget(request)
         known.forget(b"unknown")
         self.assertEqual(known.octets, 0)
+
+    def test_what_would_leave_no_room_is_not_remembered(self) -> None:
+        """The others stay."""
+        known = Lane()
+        known.remember(b"1", self.entry())
+        known.remember(b"2", self.entry(self.answer + b"x" * lane.MAX_OCTETS))
+        self.assertEqual(list(known.entries), [b"1"])
 
     def test_what_is_odd_is_not_remembered(self) -> None:
         """Another status, or a head without exactly one date."""

@@ -59,6 +59,7 @@ class Request(server.Request):
     channel: "Channel"
     content: BytesIO
     again: Again | None = None
+    keeps = 0
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -169,7 +170,13 @@ class Channel(http.HTTPChannel):
         self._recorded = self._done = None
         if request is None or request.again is None or not self._at_rest:
             return
-        entry = entry_of(recorded, request.again, told(request), bodiless=request.method == b"HEAD")
+        entry = entry_of(
+            recorded,
+            request.again,
+            told(request),
+            bodiless=request.method == b"HEAD",
+            keeps=request.keeps,
+        )
         if entry is not None:
             self.site.lane.remember(head, entry)
 

@@ -41,11 +41,12 @@ def respond_document(
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
     )
+    keeps = len(document.body)
     if not none_match(header(request, b"if-none-match"), document.etag):
-        respond(request, 304, b"", headers, _while(is_current, b""))
+        respond(request, 304, b"", headers, _while(is_current, b""), keeps)
         return
     fields = ((b"Content-Type", media_type), *headers)
-    respond(request, 200, document.body, fields, _while(is_current, document.body))
+    respond(request, 200, document.body, fields, _while(is_current, document.body), keeps)
 
 
 def _while(is_current: Callable[[], bool] | None, body: bytes) -> Again | None:
