@@ -2,11 +2,8 @@
 
 import json
 import re
-from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -15,7 +12,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.devclock import DevClock
-from jwksd.issuer import Issuer
 from jwksd.mintrequest import MintRequest
 from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
@@ -334,70 +330,3 @@ class BoundTests(SynchronousTestCase):
         head, sent = entry.message(b"y") or (b"", b"")
         self.assertIs(sent, body)
         self.assertIn(b"Date: y\r\n", head)
-
-
-class NoLane(Lane):
-    """For a site without one."""
-
-    def remember(self, request: bytes, entry: Entry) -> None:
-        pass
-
-
-REQUESTS = [
-    get(JWKS),
-    get(JWKS, method="HEAD"),
-    get(JWKS, "If-None-Match: *"),
-    get("/.well-known/openid-configuration"),
-    get("/nothing"),
-    get("/auth", "Content-Length: 0", method="POST"),
-    get("/auth", "Content-Length: 14", method="POST") + b'{"lifetime":5}',
-    get("/auth", "Content-Type: application/json", "Content-Length: 14", method="POST")
-    + b'{"lifetime":5}',
-    b"\r\n" + get(JWKS),
-    get(JWKS, "Content-Length: 3") + b"GET",
-    get(JWKS, "Connection: close"),
-    b"GET " + JWKS.encode() + b" HTTP/1.0\r\n\r\n",
-    b"nonsense\r\n\r\n",
-]
-
-
-class EqualityTests(SynchronousTestCase):
-    """Two sites, one with the lane and one without, are told apart by nothing."""
-
-    def answers(self, pieces: list[bytes], *, with_lane: bool) -> tuple[bytes, bool]:
-        clock = Clock()
-        clock.advance(NOW)
-        issuer = self.issuer(clock)
-        site = Site(make_root(issuer), clock, access_log=False)
-        if not with_lane:
-            site.lane = NoLane()
-        client = Client(site)
-        for piece in pieces:
-            client.send(piece)
-        return masked(client.transport.value()), client.transport.disconnecting
-
-    def issuer(self, clock: Clock) -> Issuer:
-        issuer = make_issuer(clock, policy="rotating")
-        issuer.start()
-        return issuer
-
-    def assert_equal(self, pieces: list[bytes]) -> None:
-        self.assertEqual(
-            self.answers(pieces, with_lane=True), self.answers(pieces, with_lane=False)
-        )
-
-    @settings(max_examples=60)
-    @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8), st.data())
-    def test_however_requests_are_cut(self, requests: list[bytes], data: st.DataObject) -> None:
-        """Whole, split anywhere, pipelined and merged."""
-        octets = b"".join(requests)
-        cuts = sorted(data.draw(st.sets(st.integers(1, len(octets)), max_size=8)))
-        bounds = [0, *cuts, len(octets)]
-        self.assert_equal(requests)
-        self.assert_equal([octets[a:b] for a, b in pairwise(bounds)])
-
-    def test_cut_at_every_octet(self) -> None:
-        """Three requests, in two pieces, in every way there is."""
-        octets = get(JWKS) * 2 + get("/nothing")
-        for cut in range(len(octets)):
-            self.assert_equal([get(JWKS), octets[:cut], octets[cut:]])
