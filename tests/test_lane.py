@@ -2,11 +2,8 @@
 
 import json
 import re
-from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -15,7 +12,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.devclock import DevClock
-from jwksd.issuer import Issuer
 from jwksd.mintrequest import MintRequest
 from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
@@ -135,6 +131,23 @@ class RepeatTests(LaneTestCase):
                 client.send(request)
                 self.assertEqual(self.site.lane.entries, {})
 
+    def test_an_expectation_is_met_each_time(self) -> None:
+        """Who waits for 100 before an answer gets it, whether or not it came before."""
+        for _ in range(3):
+            answers = self.client.send(get(JWKS, "Expect: 100-continue"))
+            self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
+
+    def test_a_document_that_is_not_sent_is_counted(self) -> None:
+        """An answer to HEAD, and 304, keep it in memory as the whole answer does."""
+        document = self.issuer.key_set()
+        for request in (
+            get(JWKS, method="HEAD"),
+            get(JWKS, "If-None-Match: *"),
+        ):
+            before = self.site.lane.octets
+            self.assertTrue(self.is_repeated(request))
+            self.assertGreater(self.site.lane.octets - before, 2 * len(document.body))
+
     def test_the_date_is_of_the_moment(self) -> None:
         """Everything else may be repeated, the date is told anew each second."""
         dates = Lane()
@@ -219,6 +232,27 @@ class ChangeTests(LaneTestCase):
         codes = [client.send(get(JWKS)).split()[1] for _ in range(4)]
         self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
 
+    def test_no_token_is_made_for_a_connection_that_ends(self) -> None:
+        """What comes after the end has begun is nobody's, and makes no key."""
+        request = get("/auth", method="POST")
+        self.assertTrue(self.is_repeated(request))
+        made: list[MintRequest] = []
+        mint_now = self.issuer.mint_now
+        self.issuer.mint_now = lambda wish: made.append(wish) or mint_now(wish)
+        self.client.transport.disconnecting = True
+        self.client.channel.dataReceived(request)
+        self.assertEqual(made, [])
+
+    def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
+        """Its first answer is its last, though it was known before."""
+        self.client.send(get(JWKS))
+        self.site.drain()
+        client = Client(self.site)
+        self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
+        self.assertTrue(client.transport.disconnecting)
+        client.lose()
+        self.client.lose()
+
     def test_a_server_that_stops_answers_no_more(self) -> None:
         """A connection at rest is closed, and what comes on it is nobody's."""
         self.client.send(get(JWKS))
@@ -271,6 +305,13 @@ class BoundTests(SynchronousTestCase):
         known.forget(b"unknown")
         self.assertEqual(known.octets, 0)
 
+    def test_what_would_leave_no_room_is_not_remembered(self) -> None:
+        """The others stay."""
+        known = Lane()
+        known.remember(b"1", self.entry())
+        known.remember(b"2", self.entry(self.answer + b"x" * lane.MAX_OCTETS))
+        self.assertEqual(list(known.entries), [b"1"])
+
     def test_what_is_odd_is_not_remembered(self) -> None:
         """Another status, or a head without exactly one date."""
         for answer in (
@@ -289,70 +330,3 @@ class BoundTests(SynchronousTestCase):
         head, sent = entry.message(b"y") or (b"", b"")
         self.assertIs(sent, body)
         self.assertIn(b"Date: y\r\n", head)
-
-
-class NoLane(Lane):
-    """For a site without one."""
-
-    def remember(self, request: bytes, entry: Entry) -> None:
-        pass
-
-
-REQUESTS = [
-    get(JWKS),
-    get(JWKS, method="HEAD"),
-    get(JWKS, "If-None-Match: *"),
-    get("/.well-known/openid-configuration"),
-    get("/nothing"),
-    get("/auth", "Content-Length: 0", method="POST"),
-    get("/auth", "Content-Length: 14", method="POST") + b'{"lifetime":5}',
-    get("/auth", "Content-Type: application/json", "Content-Length: 14", method="POST")
-    + b'{"lifetime":5}',
-    b"\r\n" + get(JWKS),
-    get(JWKS, "Content-Length: 3") + b"GET",
-    get(JWKS, "Connection: close"),
-    b"GET " + JWKS.encode() + b" HTTP/1.0\r\n\r\n",
-    b"nonsense\r\n\r\n",
-]
-
-
-class EqualityTests(SynchronousTestCase):
-    """Two sites, one with the lane and one without, are told apart by nothing."""
-
-    def answers(self, pieces: list[bytes], *, with_lane: bool) -> tuple[bytes, bool]:
-        clock = Clock()
-        clock.advance(NOW)
-        issuer = self.issuer(clock)
-        site = Site(make_root(issuer), clock, access_log=False)
-        if not with_lane:
-            site.lane = NoLane()
-        client = Client(site)
-        for piece in pieces:
-            client.send(piece)
-        return masked(client.transport.value()), client.transport.disconnecting
-
-    def issuer(self, clock: Clock) -> Issuer:
-        issuer = make_issuer(clock, policy="rotating")
-        issuer.start()
-        return issuer
-
-    def assert_equal(self, pieces: list[bytes]) -> None:
-        self.assertEqual(
-            self.answers(pieces, with_lane=True), self.answers(pieces, with_lane=False)
-        )
-
-    @settings(max_examples=60)
-    @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8), st.data())
-    def test_however_requests_are_cut(self, requests: list[bytes], data: st.DataObject) -> None:
-        """Whole, split anywhere, pipelined and merged."""
-        octets = b"".join(requests)
-        cuts = sorted(data.draw(st.sets(st.integers(1, len(octets)), max_size=8)))
-        bounds = [0, *cuts, len(octets)]
-        self.assert_equal(requests)
-        self.assert_equal([octets[a:b] for a, b in pairwise(bounds)])
-
-    def test_cut_at_every_octet(self) -> None:
-        """Three requests, in two pieces, in every way there is."""
-        octets = get(JWKS) * 2 + get("/nothing")
-        for cut in range(len(octets)):
-            self.assert_equal([get(JWKS), octets[:cut], octets[cut:]])

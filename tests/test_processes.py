@@ -13,7 +13,8 @@ from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Timer
+from threading import Event, Timer
+from time import monotonic
 from unittest import TestCase
 from urllib.parse import urlsplit
 
@@ -216,7 +217,14 @@ class TwistdTests(ProcessTestCase):
         _, error = process.communicate()
         self.assertGreater(process.returncode, 0)
         self.assertIn("Address already in use", error)
-        self.assertFalse(self.pid_file.exists())
+        self.assert_gone(self.pid_file)  # by the child, which ends after the parent
+
+    def assert_gone(self, path: Path) -> None:
+        """Soon."""
+        deadline = monotonic() + WAIT
+        while path.exists() and monotonic() < deadline:
+            Event().wait(0.01)
+        self.assertFalse(path.exists())
 
 
 class RefusalTests(ProcessTestCase):

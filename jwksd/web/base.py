@@ -32,6 +32,7 @@ def respond(
     body: bytes = b"",
     headers: Headers = (),
     again: Again | None = None,
+    keeps: int = 0,
 ) -> None:
     """Answer a request, whatever its method; the one way out for every answer.
 
@@ -40,8 +41,10 @@ def respond(
     Args:
         again: where the same request, octet for octet, is to be answered with the same status and
             headers as long as this gives a body.
+        keeps: octets that ``again`` keeps in memory.
     """
-    request.again = again  # type: ignore[attr-defined]  # ours has it: see site.Request
+    request.again = again  # type: ignore[attr-defined]  # ours has both: see site.Request
+    request.keeps = keeps  # type: ignore[attr-defined]
     request.setResponseCode(status)
     for name, value in headers:
         request.setHeader(name, value)

@@ -37,6 +37,7 @@ class Entry:
         again: what its body is now.
         told: what the access log says of it between time stamp and length.
         bodiless: whether the body itself is not sent (HEAD).
+        keeps: octets that ``again`` keeps in memory, sent or not.
     """
 
     __slots__ = (
@@ -52,7 +53,9 @@ class Entry:
         "told",
     )
 
-    def __init__(self, answer: bytes, again: Again, told: str, *, bodiless: bool) -> None:
+    def __init__(
+        self, answer: bytes, again: Again, told: str, *, bodiless: bool, keeps: int = 0
+    ) -> None:
         head = answer[: answer.index(END) + len(END)]
         date = head.index(_DATE) + len(_DATE)
         self._before_date = head[:date]
@@ -66,7 +69,7 @@ class Entry:
         self._message: tuple[bytes, ...] = ()
         self.told = told
         self.bodiless = bodiless
-        self.size = 2 * len(answer)
+        self.size = 2 * max(len(answer), keeps)
 
     def message(self, date: bytes) -> tuple[bytes, ...] | None:
         """The answer of this date in as few pieces as is sensible, or None for: ask anew."""
@@ -92,11 +95,13 @@ class Entry:
         return (head, body) if len(body) > _WORTH_KEEPING else (head + body,)
 
 
-def entry_of(answer: bytes, again: Again, told: str, *, bodiless: bool) -> Entry | None:
+def entry_of(
+    answer: bytes, again: Again, told: str, *, bodiless: bool, keeps: int = 0
+) -> Entry | None:
     """An entry for an answer, or None where it is not of the kind that can be repeated."""
     if not answer.startswith(_STATUSES) or answer.count(_DATE, 0, answer.find(END)) != 1:
         return None
-    return Entry(answer, again, told, bodiless=bodiless)
+    return Entry(answer, again, told, bodiless=bodiless, keeps=keeps)
 
 
 class Lane:
@@ -124,6 +129,8 @@ class Lane:
     def remember(self, request: bytes, entry: Entry) -> None:
         """Know this request from now on."""
         self.forget(request)
+        if len(request) + entry.size > MAX_OCTETS:
+            return  # all others would give way to it, and then it would not fit
         self.entries[request] = entry
         self._octets += len(request) + entry.size
         while len(self.entries) > MAX_ENTRIES or self._octets > MAX_OCTETS:

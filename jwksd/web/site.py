@@ -59,6 +59,7 @@ class Request(server.Request):
     channel: "Channel"
     content: BytesIO
     again: Again | None = None
+    keeps = 0
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -134,7 +135,7 @@ class Channel(http.HTTPChannel):
         super().connectionMade()
         if type(self.transport) is Server:  # plain TCP, whose octets nothing else touches
             self._socket = self.transport.socket
-        self._at_rest = True
+        self._at_rest = not self.site.draining
 
     def dataReceived(self, data: bytes) -> None:
         if self._at_rest:
@@ -167,16 +168,25 @@ class Channel(http.HTTPChannel):
         self._at_rest = self._is_at_rest()
         recorded, request = b"".join(self._recorded), self._done
         self._recorded = self._done = None
-        if request is None or request.again is None or not self._at_rest:
+        # A long answer may wait to be taken; it is whole all the same.
+        if request is None or request.again is None or not self._is_between_requests():
             return
-        entry = entry_of(recorded, request.again, told(request), bodiless=request.method == b"HEAD")
+        entry = entry_of(
+            recorded,
+            request.again,
+            told(request),
+            bodiless=request.method == b"HEAD",
+            keeps=request.keeps,
+        )
         if entry is not None:
             self.site.lane.remember(head, entry)
 
     def _repeat(self, head: bytes, entry: Entry) -> bool:
         """Whether the request was answered as it was before."""
+        if self.transport.disconnecting:  # nobody would see the answer, nor use its token
+            return False
         message = entry.message(self.site.lane.date())
-        if message is None or self.transport.disconnecting:
+        if message is None:
             self.site.lane.forget(head)
             return False
         self._answered_at = self.site.reactor.seconds()
@@ -202,12 +212,13 @@ class Channel(http.HTTPChannel):
             sent = max(0, sent - len(piece))
 
     def _is_at_rest(self) -> bool:
+        return self._is_between_requests() and not self.paused and not self._waitingForTransport
+
+    def _is_between_requests(self) -> bool:
         return (
             not self.requests
             and not self._buffer
-            and not self.paused
             and not self._handlingRequest
-            and not self._waitingForTransport
             and bool(self.line_mode)
             and bool(self.persistent)
             and self._HTTPChannel__first_line == 1  # 2: after the one empty line that is allowed
@@ -216,7 +227,8 @@ class Channel(http.HTTPChannel):
         )
 
     def requestDone(self, request: Request) -> None:
-        self._done = request
+        if self._recorded is not None:
+            self._done = request
         super().requestDone(request)
         if not self._busyReceiving:
             self._at_rest = self._is_at_rest()
@@ -235,6 +247,12 @@ class Channel(http.HTTPChannel):
         if self._recorded is not None:
             self._recorded.append(data)
         super().write(data)
+
+    def _send100Continue(self) -> None:
+        # It goes past ``write``; an answer that has it before itself is not repeated.
+        if self._recorded is not None:
+            self._recorded.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+        super()._send100Continue()
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         # twisted.web looks for close in the first field line only, and between spaces.

@@ -41,11 +41,12 @@ def respond_document(
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
     )
+    keeps = len(document.body)
     if not none_match(header(request, b"if-none-match"), document.etag):
-        respond(request, 304, b"", headers, _while(is_current, b""))
+        respond(request, 304, b"", headers, _while(is_current, b""), keeps)
         return
     fields = ((b"Content-Type", media_type), *headers)
-    respond(request, 200, document.body, fields, _while(is_current, document.body))
+    respond(request, 200, document.body, fields, _while(is_current, document.body), keeps)
 
 
 def _while(is_current: Callable[[], bool] | None, body: bytes) -> Again | None:
@@ -94,7 +95,10 @@ class KeySetResource(JsonResource):
     async def _read_through(self, request: Request) -> None:
         """Another node may have answered a token, and this request be from who has it."""
         await self._issuer.refresh()
-        self._respond(request)
+        document = self._document()
+        assert document is not None  # noqa: S101  # the set is always there
+        # Never to be repeated without asking the store again.
+        respond_key_set(request, document, self._issuer.cache_control)
 
 
 class SingleKeyResource(KeySetResource):

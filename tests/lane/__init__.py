@@ -1,0 +1,6 @@
+"""The proof that the lane answers as the ordinary way does: two sites alike, but for the lane.
+
+Whatever is sent to them, in whatever pieces, and whatever changes between: what comes back is the
+same, octet for octet, and so is the state of every connection. Time, keys and ids follow from the
+seed, so that dates and tokens are compared too.
+"""
