@@ -200,7 +200,8 @@ def measure_flat(bench: Bench) -> None:
         servers = {n: stack.enter_context(live_server(keys)) for n, keys in names.items()}
         for what, method, number in (
             ("POST /auth", "time_mints", 50),
-            ("GET <kid>.json", "time_single_keys", 200),
+            ("GET <kid>.json, known", "time_single_keys", 200),
+            ("GET <kid>.json, new", "time_new_single_keys", 200),
         ):
             values: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(bench.samples.batches):
