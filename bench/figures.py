@@ -200,6 +200,7 @@ def measure_flat(bench: Bench) -> None:
         servers = {n: stack.enter_context(live_server(keys)) for n, keys in names.items()}
         for what, method, number in (
             ("POST /auth", "time_mints", 50),
+            ("GET <kid>.json, any", "time_any_single_keys", 200),
             ("GET <kid>.json, known", "time_single_keys", 200),
             ("GET <kid>.json, new", "time_new_single_keys", 200),
         ):

@@ -38,8 +38,12 @@ STORMS = 2
 
 FEW, MANY = 10, 10_000
 
-SINGLE_KEYS = {"known": "time_single_keys", "new": "time_new_single_keys"}
-"""What is asked for again, which the lane answers, and what it cannot know."""
+SINGLE_KEYS = {
+    "any": "time_any_single_keys",
+    "known": "time_single_keys",
+    "new": "time_new_single_keys",
+}
+"""Of any live key; what is asked for again, which the lane answers; and what it cannot know."""
 
 
 @dataclass(frozen=True)
