@@ -65,7 +65,7 @@ class Cost:
 def make_set(alg: str, keys: int) -> bytes:
     """The document of so many keys."""
     pairs = (KeyPair(MAKERS[alg](), ALGORITHMS[alg]) for _ in range(keys))
-    return key_set(pair.document.members for pair in pairs).body
+    return key_set(pair.member for pair in pairs).body
 
 
 def part_of(text: bytes, keys: int) -> bytes:

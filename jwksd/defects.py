@@ -452,7 +452,7 @@ _TABLE = (
     Defect("alg-hs256-der", "HS256, its secret the public key as DER", "RFC 8725 §2.1",
            "refuse", _hmac_keyed_with(_encoded(Encoding.DER))),
     Defect("alg-hs256-jwk", "HS256, its secret the text of the published JWK", "RFC 8725 §2.1",
-           "refuse", _hmac_keyed_with(lambda pair: bytes(pair.document.members))),
+           "refuse", _hmac_keyed_with(lambda pair: pair.member)),
     # Keys that the token brings along.
     Defect("jwk-embedded", "signed by a key that the header brings along", "CVE-2018-0114",
            "refuse", _header(_foreign_key, foreign=True)),

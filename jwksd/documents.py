@@ -18,17 +18,16 @@ class Document:
     body: bytes
     etag: bytes
 
-    @property
-    def members(self) -> memoryview:
-        """Of a JWK Set, the JSON text between the brackets of ``keys``; not a copy."""
-        return memoryview(self.body)[len(_HEAD) : -len(_TAIL)]
-
 
 def document(body: bytes) -> Document:
     """These bytes with their tag."""
     return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
 
 
-def key_set(members: Iterable[bytes | memoryview]) -> Document:
+def key_set(members: Iterable[bytes]) -> Document:
     """The JWK Set (RFC 7517 §5) of these keys, each JSON text already, in the order given."""
-    return document(_HEAD + b",".join(members) + _TAIL)
+    texts = list(members) or [b""]
+    # Put to the first and the last, for a set of many megabytes is best copied only once.
+    texts[0] = _HEAD + texts[0]
+    texts[-1] += _TAIL
+    return document(b",".join(texts))

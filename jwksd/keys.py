@@ -2,7 +2,8 @@
 
 Laws of this module:
 1. What is published is an allow-list (``Algorithm.members``), never "all but the private members".
-2. The document of a key is built once, where the key is made, and never again.
+2. The published JWK is written once, as JSON text, where the key is made. The document with it
+   alone is built when somebody asks for it, and kept: most keys are only ever part of the set.
 3. A destroyed private half is gone from the object; it is not merely flagged.
 """
 
@@ -54,7 +55,7 @@ class KeyPair:
     characters.
     """
 
-    __slots__ = ("_algorithm", "_private", "_sign", "alg", "document", "head", "kid")
+    __slots__ = ("_algorithm", "_private", "_sign", "alg", "head", "kid", "member")
 
     def __init__(self, private: Native, algorithm: Algorithm) -> None:
         kty, alg = algorithm.kty, algorithm.name
@@ -62,7 +63,8 @@ class KeyPair:
         thumbprint = sha256((_THUMBPRINTS[kty] % members).encode("ascii")).digest()
         self.kid = members["kid"] = base64url(thumbprint).decode("ascii")
         self.alg = alg
-        self.document = key_set([(_PUBLISHED[kty] % members).encode("ascii")])
+        self.member = (_PUBLISHED[kty] % members).encode("ascii")
+        """The public JWK, a member of a key set, as JSON text."""
         self.head: bytes | None = None
         """Where ``tokens`` keeps the encoded default header of this key."""
         self._algorithm = algorithm
@@ -80,11 +82,16 @@ class KeyPair:
     @property
     def public(self) -> PublicJWK:
         """The public JWK, made anew at every call."""
-        return _read(self.document)
+        return _read(self.member)
+
+    @property
+    def document(self) -> Document:
+        """The key set with this key alone, made anew at every call."""
+        return key_set([self.member])
 
     def published(self, created: int, expires: int | None = None) -> "Key":
         """The public half, as it is published from ``created`` on."""
-        return Key(self.kid, self.alg, self.document, created, expires)
+        return Key(self.kid, self.alg, self.member, created, expires)
 
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
@@ -137,40 +144,42 @@ class KeyPair:
 
 
 class Key:
-    """A key as it is published: public members, the document with it alone, and its times.
+    """A key as it is published: its public JWK, as JSON text, and its times.
 
     ``created`` and ``expires`` are NumericDates in whole seconds. The key is live while
     ``now < expires``; None is without end. Keys do not change.
     """
 
-    __slots__ = ("_public", "alg", "created", "document", "expires", "kid")
+    __slots__ = ("_document", "_public", "alg", "created", "expires", "kid", "member")
 
     def __init__(
-        self, kid: str, alg: str, document: Document, created: int, expires: int | None
+        self, kid: str, alg: str, member: bytes, created: int, expires: int | None
     ) -> None:
-        self.kid, self.alg, self.document = kid, alg, document
+        self.kid, self.alg, self.member = kid, alg, member
         self.created, self.expires = created, expires
+        self._document: Document | None = None
         self._public: PublicJWK | None = None
 
-    @classmethod
-    def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
-        """A key of which a store has kept the published JWK, as JSON text."""
-        return cls(kid, alg, key_set([member]), created, expires)
+    @property
+    def document(self) -> Document:
+        """The key set with this key alone."""
+        if self._document is None:
+            self._document = key_set([self.member])
+        return self._document
 
     @property
     def public(self) -> PublicJWK:
         """Its JWK, built when somebody needs it: most keys are only ever published."""
         if self._public is None:
-            self._public = _read(self.document)
+            self._public = _read(self.member)
         return self._public
 
     def ending(self, expires: int | None) -> "Key":
         """The same key, with another end."""
         if expires == self.expires:
             return self
-        return Key(self.kid, self.alg, self.document, self.created, expires)
+        return Key(self.kid, self.alg, self.member, self.created, expires)
 
 
-def _read(document: Document) -> PublicJWK:
-    """The JWK of a document with one key."""
-    return PublicJWK(**json.loads(bytes(document.members)))
+def _read(member: bytes) -> PublicJWK:
+    return PublicJWK(**json.loads(member))

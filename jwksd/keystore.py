@@ -1,24 +1,67 @@
 """KeyStore: the live keys, in a jwcrypto JWKSet, with an index by kid, by age and by expiry.
 
 ``JWKSet`` finds a key by looking at all of them, has no call to remove one, and iterates in an
-order that differs between processes. The three indexes beside it settle that:
+order that differs between processes. The indexes beside it settle that:
 
-1. A kid is in every index, or in none. A key comes into the JWKSet when that is asked for, and not
+1. A kid is live if ``_by_kid`` has it. A key comes into the JWKSet when that is asked for, and not
    before: its JWK takes longer to make, and more memory, than all else that is kept of it.
 2. The documents' order is oldest first, then kid: the same in every process.
-3. The cost of a change grows with the logarithm of the number of keys, save for moving pointers.
+3. A change costs the same however many keys there are. What can wait waits for the next document,
+   which looks at every key anyway: putting new keys in order, and forgetting those that are gone.
 4. The document of all keys is built when it is first asked for after a change, and kept.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heappop, heappush
+from operator import attrgetter
 
 from jwcrypto.jwk import JWKSet
 
 from jwksd.documents import Document, key_set
 from jwksd.keys import Key
 
-_Index = list[tuple[int, str]]
+_order = attrgetter("created", "kid")
+
+
+class _Expiries:
+    """Kids by the second in which they expire."""
+
+    def __init__(self) -> None:
+        self._kids: dict[int, list[str]] = {}
+        self._seconds: list[int] = []
+        """A heap; it may have seconds of which no kid is left."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kids.values()))
+
+    @property
+    def first(self) -> int | None:
+        """The first second in which one expires, or None."""
+        while self._seconds and self._seconds[0] not in self._kids:
+            heappop(self._seconds)
+        return self._seconds[0] if self._seconds else None
+
+    def add(self, second: int, kid: str) -> None:
+        kids = self._kids.get(second)
+        if kids is None:
+            self._kids[second] = [kid]
+            heappush(self._seconds, second)
+        else:
+            kids.append(kid)
+
+    def remove(self, second: int, kid: str) -> None:
+        kids = self._kids[second]
+        kids.remove(kid)
+        if not kids:
+            del self._kids[second]
+
+    def pop(self, now: float) -> list[str]:
+        """Those whose second has come; they are forgotten."""
+        due: list[str] = []
+        while self._seconds and self._seconds[0] <= now:
+            due += self._kids.pop(heappop(self._seconds), ())
+        return due
 
 
 class KeyStore:
@@ -28,8 +71,12 @@ class KeyStore:
         self._jwks = JWKSet()
         self._unbuilt: dict[str, Key] = {}
         self._by_kid: dict[str, Key] = {}
-        self._by_age: _Index = []
-        self._by_expiry: _Index = []
+        self._expiries = _Expiries()
+        self._by_age: list[Key] = []
+        self._new: list[Key] = []
+        """Keys that ``_by_age`` does not have yet."""
+        self._gone: set[str] = set()
+        """Kids that ``_by_age`` or ``_new`` still have."""
         self._document: Document | None = None
 
     def __len__(self) -> int:
@@ -49,7 +96,7 @@ class KeyStore:
     @property
     def next_expiry(self) -> int | None:
         """When the next key expires, or None when none does."""
-        return self._by_expiry[0][0] if self._by_expiry else None
+        return self._expiries.first
 
     def add(self, key: Key) -> None:
         """Publish a key.
@@ -60,10 +107,12 @@ class KeyStore:
         kid = key.kid
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")
+        if kid in self._gone:
+            self._tidy()
         self._by_kid[kid] = self._unbuilt[kid] = key
-        insort(self._by_age, (key.created, kid))
+        self._new.append(key)
         if key.expires is not None:
-            insort(self._by_expiry, (key.expires, kid))
+            self._expiries.add(key.expires, kid)
         self._document = None
 
     def get(self, kid: str) -> Key | None:
@@ -73,26 +122,24 @@ class KeyStore:
     def key_set(self) -> Document:
         """The document with every key, oldest first, then by kid."""
         if self._document is None:
-            by_kid = self._by_kid
-            self._document = key_set([by_kid[kid].document.members for _, kid in self._by_age])
+            self._tidy()
+            self._document = key_set([key.member for key in self._by_age])
         return self._document
 
     def expire(self, now: float) -> int:
         """Forget every key whose expiry has come, and answer how many there were."""
-        if not self._by_expiry or self._by_expiry[0][0] > now:
-            return 0
-        due = bisect_left(self._by_expiry, (int(now) + 1, ""))
-        expired = [self._by_kid.pop(kid) for _, kid in self._by_expiry[:due]]
-        del self._by_expiry[:due]
-        self._forget(expired)
-        return due
+        due = self._expiries.pop(now)
+        if due:
+            self._forget([self._by_kid.pop(kid) for kid in due])
+        return len(due)
 
     def remove(self, kid: str) -> bool:
         """Forget one key, and answer whether there was one."""
         key = self._by_kid.pop(kid, None)
         if key is None:
             return False
-        self._unschedule(key)
+        if key.expires is not None:
+            self._expiries.remove(key.expires, kid)
         self._forget([key])
         return True
 
@@ -100,24 +147,27 @@ class KeyStore:
         """Forget every key, and answer how many there were."""
         keys = list(self._by_kid.values())
         self._by_kid.clear()
-        self._by_expiry.clear()
+        self._expiries = _Expiries()
         self._forget(keys)
         return len(keys)
-
-    def _unschedule(self, key: Key) -> None:
-        if key.expires is not None:
-            del self._by_expiry[bisect_left(self._by_expiry, (key.expires, key.kid))]
 
     def _forget(self, keys: list[Key]) -> None:
         members = self._jwks["keys"]
         for key in keys:
             if self._unbuilt.pop(key.kid, None) is None:
                 members.discard(key.public)
-        # Taking entries out one by one moves the rest of the list each time; past a few, one pass
-        # over all of it is cheaper.
-        if len(keys) * 64 < len(self._by_age):
-            for key in keys:
-                del self._by_age[bisect_left(self._by_age, (key.created, key.kid))]
-        else:
-            self._by_age = [entry for entry in self._by_age if entry[1] in self._by_kid]
+            self._gone.add(key.kid)
         self._document = None
+        if len(self._gone) > len(self._by_kid):  # nobody may ever ask for a document
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Have ``_by_age`` be every live key, in the documents' order."""
+        gone, self._gone = self._gone, set()
+        new, self._new = self._new, []
+        if gone:
+            self._by_age = [key for key in self._by_age if key.kid not in gone]
+            new = [key for key in new if key.kid not in gone]
+        if new:
+            first = bisect_left(self._by_age, min(map(_order, new)), key=_order)
+            self._by_age[first:] = sorted(self._by_age[first:] + new, key=_order)

@@ -20,7 +20,7 @@ from jwksd.keystore import KeyStore
 def key(kid: str, created: int = 0, expires: int = 3600) -> Key:
     """A key whose modulus nobody will ever use."""
     public = PublicJWK(kty="RSA", use="sig", alg="RS256", kid=kid, n="AQAB", e="AQAB")
-    return Key.stored(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
+    return Key(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
 
 
 def kids(store: KeyStore) -> list[str]:
@@ -92,16 +92,37 @@ class KeyStoreTests(TestCase):
         self.assertEqual(store.expire(9), 10_000)
         self.assertEqual(kids(store), ["0"])
         self.assertEqual(store.clear(), 1)
-        self.assertEqual(leftovers(store), (0, 0, 0, 0))
+        self.assertEqual(leftovers(store), (0, 0, 0, 0, 0, 0))
+
+    def test_keys_that_come_and_go_unasked_for_leave_nothing(self) -> None:
+        """Where nobody asks for the document, no index grows past twice the live keys."""
+        store = KeyStore()
+        for now in range(1000):
+            store.expire(now)
+            store.add(key(str(now), created=now, expires=now + 10))
+        self.assertEqual(len(store), 10)
+        self.assertLessEqual(max(leftovers(store)), 21)
+
+    def test_a_kid_may_come_back(self) -> None:
+        """A key that was removed and is added again is in the document once, in its new place."""
+        store = KeyStore()
+        for kid in "abc":
+            store.add(key(kid, created=1))
+        self.assertEqual(kids(store), ["a", "b", "c"])
+        store.remove("a")
+        store.add(key("a", created=2))
+        self.assertEqual(kids(store), ["b", "c", "a"])
 
 
-def leftovers(store: KeyStore) -> tuple[int, int, int, int]:
+def leftovers(store: KeyStore) -> tuple[int, ...]:
     """How many entries each index has."""
     return (
         len(store),
         len(store.jwks["keys"]),
         len(store._by_age),
-        len(store._by_expiry),
+        len(store._new),
+        len(store._gone),
+        len(store._expiries),
     )
 
 
@@ -136,6 +157,14 @@ class KeyStoreMachine(RuleBasedStateMachine):
         assert self.store.expire(self.now) == before - len(self.model)
 
     @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        kid = data.draw(st.sampled_from(sorted(self.model)))
+        del self.model[kid]
+        assert self.store.remove(kid)
+        assert not self.store.remove(kid)
+
+    @precondition(lambda self: self.model)
     @rule()
     def clear(self) -> None:
         assert self.store.clear() == len(self.model)
@@ -145,12 +174,16 @@ class KeyStoreMachine(RuleBasedStateMachine):
     def ask_jwcrypto(self) -> None:
         assert {key["kid"] for key in self.store.jwks} == set(self.model)
 
-    @invariant()
-    def all_indexes_agree(self) -> None:
-        assert len(self.store) == len(self.store._by_age) == len(self.model)
-        assert len(self.store._jwks["keys"]) + len(self.store._unbuilt) == len(self.model)
+    @rule()
+    def ask_for_the_document(self) -> None:
         ordered = sorted(self.model.values(), key=lambda key: (key.created, key.kid))
         assert kids(self.store) == [key.kid for key in ordered]
+        assert len(self.store._by_age) == len(self.model)
+
+    @invariant()
+    def all_indexes_agree(self) -> None:
+        assert len(self.store) == len(self.store._expiries) == len(self.model)
+        assert len(self.store._jwks["keys"]) + len(self.store._unbuilt) == len(self.model)
         expiries = [key.expires for key in self.model.values()]
         assert self.store.next_expiry == min(expiries, default=None)
         assert all(self.store.get(kid) is key for kid, key in self.model.items())

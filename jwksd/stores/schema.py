@@ -68,7 +68,7 @@ def public_key(row: Any, *, strict: bool = False) -> Key:
     if strict:
         _check(json.loads(member), row)
     expires = row.until if row.state == SINGLE else None
-    return Key.stored(row.kid, row.alg, member, row.created, expires)
+    return Key(row.kid, row.alg, member, row.created, expires)
 
 
 def _check(members: Any, row: Any) -> None:
@@ -113,7 +113,7 @@ def new_row(key: Key, state: str) -> dict[str, object]:
         "published": key.created,
         "since": key.created,
         "until": key.expires,
-        "member": bytes(key.document.members).decode("ascii"),
+        "member": key.member.decode("ascii"),
         "envelope": None,
         "signed": 0,
         "last_exp": 0,
