@@ -3,8 +3,10 @@
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
 2. At most two jobs are under way for each thread: the one it runs, and the one it takes up next
-   without waiting for the reactor to hear of the first. A job makes one RSA key; of a kind that is
-   made in microseconds it makes a batch, or the way between the threads would cost more than they.
+   without waiting for the reactor to hear of the first. A job makes one RSA key, behind whatever
+   else wants the processor. Of a kind that is made in microseconds it makes a batch, or the way
+   between the threads would cost more than they, and a thread of their own makes them at once: put
+   behind, it would find no time while requests come, and these then wait.
 3. Whoever waits longest is served first; whoever gives up leaves the queue at once.
 4. While nobody waits, keys are made until the reserve lacks less than one job makes, and then no
    more.
@@ -47,7 +49,7 @@ T = TypeVar("T")
 MakeKeys = Callable[[], list[KeyPair]]
 RunInThread = Callable[[MakeKeys], "Deferred[list[KeyPair]]"]
 
-QUICK_RESERVE = 64
+QUICK_RESERVE = 128
 """How many keys are kept ready at the least of a kind that is made in microseconds: what a server
 that mints as fast as it can uses up in some milliseconds."""
 
@@ -125,13 +127,27 @@ class KeyThreads(Threads):
         return super().run(partial(_in_background, work))
 
 
+class _Crew:
+    """Threads, the lanes that they make keys for, and how many jobs they have."""
+
+    __slots__ = ("jobs", "lanes", "run", "threads")
+
+    def __init__(self, run: RunInThread, threads: int) -> None:
+        self.run = run
+        self.threads = threads
+        self.lanes: list[_Lane] = []
+        self.jobs = 0
+
+
 class _Lane:
     """The keys of one algorithm: those ready, those being made, and who waits for one."""
 
-    __slots__ = ("alg", "batch", "making", "ready", "reserve", "seconds_per_key", "waiting")
+    __slots__ = ("alg", "batch", "crew", "making", "ready", "reserve", "seconds_per_key", "waiting")
 
-    def __init__(self, alg: str, reserve: int, batch: int) -> None:
+    def __init__(self, alg: str, crew: _Crew, reserve: int, batch: int) -> None:
         self.alg = alg
+        self.crew = crew
+        crew.lanes.append(self)
         self.reserve = reserve
         self.batch = batch
         self.ready: deque[KeyPair] = deque()
@@ -176,9 +192,10 @@ class KeySource:
     Args:
         algorithms: the names of the algorithms that keys are made for.
         make: makes so many keys for the algorithm of this name, on a worker thread.
-        run: calls it there.
+        run: calls it there, in the background, for kinds that take long.
+        threads: how many such calls can run at once.
+        run_quick: calls it on a thread for the other kinds.
         clock: times how long a key takes.
-        threads: how many calls can run at once.
         reserve: how many keys to keep ready, of each algorithm.
         quick_reserve: the same, at the least, of kinds that are made in microseconds.
         max_waiting: how many requests may wait for a key of one algorithm.
@@ -192,23 +209,21 @@ class KeySource:
         *,
         make: Callable[[str, int], list[KeyPair]],
         run: RunInThread,
-        clock: IReactorTime,
         threads: int,
+        run_quick: RunInThread,
+        clock: IReactorTime,
         reserve: int,
         max_waiting: int,
         quick_reserve: int = QUICK_RESERVE,
     ) -> None:
         self._make = make
-        self._run = run
         self._clock = clock
-        self._threads = threads
         self._max_waiting = max_waiting
-        quick = (max(reserve, quick_reserve), BATCH)
+        quick = (_Crew(run_quick, 1), max(reserve, quick_reserve), BATCH)
+        slow = (_Crew(run, threads), reserve, 1)
         self._lanes = {
-            alg: _Lane(alg, *(quick if ALGORITHMS[alg].is_quick else (reserve, 1)))
-            for alg in algorithms
+            alg: _Lane(alg, *(quick if ALGORITHMS[alg].is_quick else slow)) for alg in algorithms
         }
-        self._jobs = 0
         self._stopped = False
 
     def ready(self, alg: str) -> int:
@@ -221,7 +236,8 @@ class KeySource:
 
     def start(self) -> None:
         """Begin to fill the reserve."""
-        self._fill()
+        for lane in self._lanes.values():
+            self._fill(lane.crew)
 
     def stop(self) -> None:
         """Make no more keys, let go of those in reserve, and refuse whoever waits or comes."""
@@ -235,7 +251,7 @@ class KeySource:
             return None
         pair = lane.ready.popleft()
         if lane.wanted:
-            self._fill()
+            self._fill(lane.crew)
         return pair
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
@@ -251,25 +267,25 @@ class KeySource:
             lane.waiting[taken] = None
         else:
             taken = fail(self._too_many(lane))
-        self._fill()
+        self._fill(lane.crew)
         return taken
 
-    def _fill(self) -> None:
+    def _fill(self, crew: _Crew) -> None:
         """Begin as many keys as are missing and threads are free; those waited for come first."""
-        while not self._stopped and self._jobs < 2 * self._threads:
-            lane = max(self._lanes.values(), key=lambda lane: (lane.unserved, lane.wanted))
+        while not self._stopped and crew.jobs < 2 * crew.threads:
+            lane = max(crew.lanes, key=lambda lane: (lane.unserved, lane.wanted))
             if not lane.wanted:
                 return
             self._begin(lane, lane.wanted)
 
     def _begin(self, lane: _Lane, number: int) -> None:
         lane.making += number
-        self._jobs += 1
+        lane.crew.jobs += 1
         begun = self._clock.seconds()
 
         def made(result: list[KeyPair] | Failure) -> None:
             lane.making -= number
-            self._jobs -= 1
+            lane.crew.jobs -= 1
             if self._stopped:
                 return
             if isinstance(result, Failure):
@@ -279,9 +295,9 @@ class KeySource:
             lane.seconds_per_key += (elapsed - lane.seconds_per_key) / 8
             for pair in result:
                 lane.give(pair)
-            self._fill()
+            self._fill(lane.crew)
 
-        self._run(partial(self._make_unless_stopped, lane.alg, number)).addBoth(made)
+        lane.crew.run(partial(self._make_unless_stopped, lane.alg, number)).addBoth(made)
 
     def _make_unless_stopped(self, alg: str, number: int) -> list[KeyPair]:
         """On a worker thread: the end does not wait for keys that are not begun."""
@@ -295,7 +311,7 @@ class KeySource:
         lane.refuse(JwksdError(f"no {lane.alg} key could be made; the log says why"))
 
     def _too_many(self, lane: _Lane) -> TooManyWaiting:
-        wait = max(1, ceil(self._max_waiting * lane.seconds_per_key / self._threads))
+        wait = max(1, ceil(self._max_waiting * lane.seconds_per_key / lane.crew.threads))
         return TooManyWaiting(
             f"{self._max_waiting} requests wait for a key, which is all that --max-waiting allows;"
             f" try again in {wait} s",

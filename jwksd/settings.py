@@ -207,7 +207,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "reserve",
         _integer(0, 10_000),
-        "keys of each algorithm to keep ready; per-token: at least 64, save for RSA",
+        "keys of each algorithm to keep ready; per-token: at least 128, save for RSA",
     ),
     Option("max-waiting", _integer(0, 100_000), "requests that may wait for a key; others get 503"),
     Option("max-keys", _integer(1, 10_000_000), "live keys; past it minting answers 503"),

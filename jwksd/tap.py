@@ -147,11 +147,8 @@ def _read_config(path: str) -> dict[str, object]:
 class KeyService(Service):
     """Makes keys from start to stop."""
 
-    def __init__(
-        self, threads: KeyThreads, signing: Threads, source: KeySource, issuer: Issuer
-    ) -> None:
+    def __init__(self, threads: Sequence[Threads], source: KeySource, issuer: Issuer) -> None:
         self._threads = threads
-        self._signing = signing
         self._source = source
         self._issuer = issuer
         self._opened = False
@@ -170,8 +167,8 @@ class KeyService(Service):
         if not self._opened:
             self.privilegedStartService()
         super().startService()
-        self._threads.start()
-        self._signing.start()
+        for threads in self._threads:
+            threads.start()
         self._source.start()
         self._issuer.start()
 
@@ -184,8 +181,8 @@ class KeyService(Service):
         return stopped.addCallback(lambda _: deferToThread(self._end_threads))
 
     def _end_threads(self) -> None:
-        self._signing.stop()
-        self._threads.stop()
+        for threads in reversed(self._threads):
+            threads.stop()
 
 
 class Daemon(MultiService):
@@ -227,12 +224,14 @@ def makeService(options: Options) -> Daemon:
     settings = options.settings
     rotating = settings.policy == "rotating"
     threads = KeyThreads(reactor)  # type: ignore[arg-type]  # the stub knows less than it does
+    quick = Threads(reactor, 1, "quick keys")  # type: ignore[arg-type]
     source = KeySource(
         settings.alg,
         make=partial(_make_keys, rsa_bits=settings.rsa_bits),
         run=threads.run,
-        clock=reactor,
         threads=threads.count,
+        run_quick=quick.run,
+        clock=reactor,
         # Where one key signs for long, a second one at hand is enough.
         reserve=min(1, settings.reserve) if rotating else settings.reserve,
         quick_reserve=0 if rotating else QUICK_RESERVE,
@@ -275,7 +274,7 @@ def makeService(options: Options) -> Daemon:
         local_only=_local_only(settings),
         bound=partial(_bound, issuer, settings),
     )
-    return Daemon(issuer, KeyService(threads, signing, source, issuer), listener)
+    return Daemon(issuer, KeyService([threads, quick, signing], source, issuer), listener)
 
 
 def passed() -> float:

@@ -49,7 +49,7 @@ class KeySourceTests(SynchronousTestCase):
     ) -> KeySource:
         def make(alg: str, number: int) -> list[KeyPair]:
             self.made += [alg] * number
-            if alg == "RS256":
+            if ALGORITHMS[alg].kty == "RSA":
                 return [key_pair(len(self.made))]
             return [generate(ALGORITHMS[alg], 2048) for _ in range(number)]
 
@@ -57,8 +57,9 @@ class KeySourceTests(SynchronousTestCase):
             algorithms.split(),
             make=make,
             run=self.threads.run,
-            clock=self.clock,
             threads=threads,
+            run_quick=self.threads.run,
+            clock=self.clock,
             reserve=reserve,
             quick_reserve=quick_reserve,
             max_waiting=max_waiting,
@@ -153,7 +154,7 @@ class KeySourceTests(SynchronousTestCase):
 
     def test_those_who_wait_come_before_any_reserve(self) -> None:
         """A thread that comes free makes what is waited for, not what is nice to have."""
-        source = self.source(algorithms="RS256 ES256", reserve=4, threads=1)
+        source = self.source(algorithms="RS256 RS512", reserve=4, threads=1)
         self.assertEqual(len(self.threads.jobs), 2)
         source.take("RS256")
         source.take("RS256")
@@ -169,12 +170,13 @@ class KeySourceTests(SynchronousTestCase):
                 source = self.source(
                     algorithms="RS256 ES256", reserve=reserve, quick_reserve=64, threads=1
                 )
-                jobs = 0
+                jobs: dict[str, list[int]] = {"ES256": [], "RS256": []}
                 while source.ready("ES256") < ready:
+                    begun = len(self.made)
                     self.threads.finish_one()
-                    jobs += 1
-                self.assertLessEqual(jobs, ready // 32 + 2)
-                self.assertLessEqual(source.ready("RS256"), 2)
+                    jobs[self.made[-1]].append(len(self.made) - begun)
+                self.assertLessEqual(len(jobs["ES256"]), ready // 32 + 2)
+                self.assertLessEqual(set(jobs["RS256"]), {1})
                 source.stop()
                 self.threads.jobs.clear()
 
@@ -190,6 +192,19 @@ class KeySourceTests(SynchronousTestCase):
         self.threads.finish_one()
         self.assertEqual((source.ready("ES256"), len(self.made)), (64, 96))
         self.assertEqual(len({pair.kid for pair in taken if pair}), 32)
+
+    def test_quick_keys_do_not_wait_behind_slow_ones(self) -> None:
+        """With every thread busy making RSA keys, a key that takes microseconds is begun."""
+        source = self.source(algorithms="RS256 ES256", threads=1, max_waiting=9)
+        slow = [source.take("RS256") for _ in range(9)]
+        quick = source.take("ES256")
+        begun = self.threads.jobs[-1]
+        self.threads.jobs = [begun]
+        self.threads.finish_one()
+        self.assertEqual(self.successResultOf(quick).alg, "ES256")
+        source.stop()
+        for taker in slow:
+            self.failureResultOf(taker, Stopping)
 
     def test_those_who_wait_share_a_batch(self) -> None:
         """One job serves all who wait, in their order; the rest goes into the reserve."""
