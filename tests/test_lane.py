@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -15,9 +16,9 @@ from jwksd.devclock import DevClock
 from jwksd.mintrequest import MintRequest
 from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
-from jwksd.web.lane import Entry, Lane, entry_of
+from jwksd.web.lane import Entry, Lane, Repeat
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Site
+from jwksd.web.site import Channel, Site
 from tests.support import NOW, SCHEDULE, make_issuer
 
 JWKS = "/.well-known/jwks.json"
@@ -275,21 +276,123 @@ class PerTokenChangeTests(LaneTestCase):
         self.assertTrue(self.client.send(get(JWKS)).endswith(b'{"keys":[]}'))
 
 
+class SiblingTests(LaneTestCase):
+    """One key's document is answered as another's was, with its own body, length and tag."""
+
+    policy = "per-token"
+
+    def ask(self, kid: str, *fields: str, method: str = "GET") -> bytes:
+        return self.client.send(get(f"/.well-known/{kid}.json", *fields, method=method))
+
+    def ordinary(self, kid: str, *fields: str, method: str = "GET") -> bytes:
+        """The answer without the lane."""
+        return Client(self.make_site()).send(
+            get(f"/.well-known/{kid}.json", *fields, method=method)
+        )
+
+    def test_a_sibling_is_answered_without_the_ordinary_way(self) -> None:
+        """Whatever the method and the fields; of those asked for in a row each once."""
+        for method, fields in (("GET", ()), ("HEAD", ()), ("GET", ("Accept: text/html", "X: %b"))):
+            self.ask(self.mint().kid, *fields, method=method)
+            for _ in range(3):
+                kid = self.mint().kid
+                ordinary = self.ordinary(kid, *fields, method=method)
+                with patch.object(Channel, "_learn") as learn:
+                    answer = self.ask(kid, *fields, method=method)
+                self.assertEqual(masked(answer), masked(ordinary))
+                self.assertEqual(learn.mock_calls, [])
+
+    def test_who_is_asked_for_again_is_known_by_all_bytes(self) -> None:
+        """The second time the ordinary way answers, and from then on the lane."""
+        self.ask(self.mint().kid)
+        kid = self.mint().kid
+        request = get(f"/.well-known/{kid}.json")
+        self.ask(kid)
+        self.assertNotIn(request, self.site.lane.entries)
+        self.ask(kid)
+        self.assertIn(request, self.site.lane.entries)
+        self.assertTrue(self.is_repeated(request))
+
+    def test_the_unknown_and_the_expired_are_not_found(self) -> None:
+        """A kid that is none, one that is not live, one that is live no more."""
+        kids = [self.mint().kid for _ in range(3)]
+        self.assertIn(b" 200 OK", self.ask(kids[0]))
+        for kid in ("A" * 43, "%" * 43, "/" * 43, "." * 43, "A" * 44):
+            with self.subTest(kid=kid):
+                self.assertIn(b" 404 Not Found", self.ask(kid))
+        self.assertIn(b" 200 OK", self.ask(kids[1]))
+        self.clock.rightNow += 3600
+        self.assertIn(b" 404 Not Found", self.ask(kids[1]))
+        self.assertIn(b" 404 Not Found", self.ask(kids[2]))
+
+    def test_a_condition_is_met_by_the_tag_of_the_key(self) -> None:
+        """304 for one kid says nothing of another."""
+        one, two = self.mint().kid, self.mint().kid
+        document = self.issuer.find_key(one)
+        assert document is not None
+        condition = f"If-None-Match: {document.etag.decode()}"
+        for _ in range(3):
+            self.assertIn(b" 304 ", self.ask(one, condition))
+            self.assertIn(b" 200 ", self.ask(two, condition))
+
+    def test_the_access_log_names_the_sibling(self) -> None:
+        """Each line has the kid that was asked for, and the length that was sent."""
+        written: list[str] = []
+        self.site = self.make_site(access_log=True)
+        self.site._logFile = type("Log", (), {"write": written.append})
+        self.client = Client(self.site)
+        for number in range(3):
+            kid = self.mint().kid
+            length = len(self.ask(kid).partition(b"\r\n\r\n")[2])
+            line = f'"GET /.well-known/{kid}.json HTTP/1.1" 200 {length}\n'
+            self.assertIn(line, written[number])
+
+    def test_places_are_bounded(self) -> None:
+        """A client that puts the kid where it likes is answered, and fills no memory."""
+        for number in range(20):
+            kid = self.mint().kid
+            target = f"http://{'h' * number}/.well-known/{kid}.json"
+            self.assertIn(b" 200 OK", self.client.send(get(target)))
+        self.assertLessEqual(len(self.site.lane._places), 4)
+        places = [key for key in self.site.lane.entries if isinstance(key, tuple)]
+        self.assertLessEqual(len(places), 4)
+
+
+class RotatingSiblingTests(SiblingTests):
+    """Where what may be cached, and for how long, changes with the keys."""
+
+    policy = "rotating"
+
+    def mint(self, **wish: Any) -> Any:
+        """A token of a key that has just begun to sign."""
+        self.clock.rightNow += SCHEDULE.rotation_interval + SCHEDULE.propagation
+        return super().mint(**wish)
+
+    def test_the_unknown_and_the_expired_are_not_found(self) -> None:
+        """A key that is revoked is not found."""
+        kids = [self.mint().kid for _ in range(3)]
+        for kid in kids[1:]:
+            self.assertIn(b" 200 OK", self.ask(kid))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kids[2])))
+        self.assertIn(b" 404 Not Found", self.ask(kids[2]))
+        answer = self.ask(kids[1])
+        self.assertEqual(masked(answer), masked(self.ordinary(kids[1])))
+        self.assertIn(b"max-age=60\r\n", answer)
+
+
 class BoundTests(SynchronousTestCase):
     """What is remembered is bounded."""
 
     answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nab"
 
-    def entry(self, answer: bytes = answer) -> Entry:
-        entry = entry_of(answer, lambda: b"ab", "told", bodiless=False)
-        assert entry is not None
-        return entry
+    def learn(self, known: Lane, request: bytes, answer: bytes = answer) -> None:
+        known.learn(request, answer, Repeat(lambda: b"ab"), "told", bodiless=False)
 
     def test_the_oldest_give_way(self) -> None:
         """Past so many entries."""
         known = Lane()
         for number in range(lane.MAX_ENTRIES + 5):
-            known.remember(b"%d" % number, self.entry())
+            self.learn(known, b"%d" % number)
         self.assertEqual(len(known.entries), lane.MAX_ENTRIES)
         self.assertNotIn(b"4", known.entries)
         self.assertIn(b"5", known.entries)
@@ -298,7 +401,7 @@ class BoundTests(SynchronousTestCase):
         """Of requests and answers together; forgetting gives all of them back."""
         known, long = Lane(), self.answer + b"x" * 100_000
         for number in range(200):
-            known.remember(b"%d" % number, self.entry(long))
+            self.learn(known, b"%d" % number, long)
             self.assertLessEqual(known.octets, lane.MAX_OCTETS)
         for request in list(known.entries):
             known.forget(request)
@@ -308,8 +411,8 @@ class BoundTests(SynchronousTestCase):
     def test_what_would_leave_no_room_is_not_remembered(self) -> None:
         """The others stay."""
         known = Lane()
-        known.remember(b"1", self.entry())
-        known.remember(b"2", self.entry(self.answer + b"x" * lane.MAX_OCTETS))
+        self.learn(known, b"1")
+        self.learn(known, b"2", self.answer + b"x" * lane.MAX_OCTETS)
         self.assertEqual(list(known.entries), [b"1"])
 
     def test_what_is_odd_is_not_remembered(self) -> None:
@@ -319,14 +422,15 @@ class BoundTests(SynchronousTestCase):
             b"HTTP/1.1 200 OK\r\n\r\nab\r\nDate: x\r\n",
             b"HTTP/1.1 200 OK\r\nDate: x\r\nDate: y\r\n\r\n",
         ):
-            self.assertIsNone(entry_of(answer, lambda: b"ab", "told", bodiless=False))
+            known = Lane()
+            self.learn(known, b"1", answer)
+            self.assertEqual(known.entries, {})
 
     def test_a_large_body_is_not_copied(self) -> None:
         """It is sent as the second piece."""
         body = b"x" * 100_000
         answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100000\r\n\r\n" + body
-        entry = entry_of(answer, lambda: body, "told", bodiless=False)
-        assert entry is not None
+        entry = Entry(answer, Repeat(lambda: body), "told", bodiless=False)
         head, sent = entry.message(b"y") or (b"", b"")
         self.assertIs(sent, body)
         self.assertIn(b"Date: y\r\n", head)

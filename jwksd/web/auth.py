@@ -15,6 +15,7 @@ from jwksd.issuer import Issuer
 from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Members, Token
 from jwksd.web.base import NO_STORE, JsonResource, header, respond
+from jwksd.web.lane import Repeat
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters
 
@@ -58,7 +59,7 @@ class AuthResource(JsonResource):
                 return None
             return None if another is None else write(another)
 
-        respond(request, 200, write(token), headers, again)
+        respond(request, 200, write(token), headers, Repeat(again))
 
 
 def _json(token: Token) -> bytes:

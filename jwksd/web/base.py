@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from jwksd.errors import JwksdError, MethodNotAllowed, UnknownPath
-from jwksd.web.lane import Again
+from jwksd.web.lane import Repeat
 
 Headers = Iterable[tuple[bytes, bytes]]
 Handler = Callable[[Request], "Deferred[None] | None"]
@@ -31,20 +31,16 @@ def respond(
     status: int,
     body: bytes = b"",
     headers: Headers = (),
-    again: Again | None = None,
-    keeps: int = 0,
+    repeat: Repeat | None = None,
 ) -> None:
     """Answer a request, whatever its method; the one way out for every answer.
 
     HEAD gets the headers of GET (RFC 9110 §9.3.2); 204 and 304 get no Content-Length (§8.6).
 
     Args:
-        again: where the same request, octet for octet, is to be answered with the same status and
-            headers as long as this gives a body.
-        keeps: octets that ``again`` keeps in memory.
+        repeat: how the same request is to be answered again, with the same status and headers.
     """
-    request.again = again  # type: ignore[attr-defined]  # ours has both: see site.Request
-    request.keeps = keeps  # type: ignore[attr-defined]
+    request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see site.Request
     request.setResponseCode(status)
     for name, value in headers:
         request.setHeader(name, value)

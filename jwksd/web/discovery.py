@@ -15,6 +15,7 @@ from twisted.web.server import Request
 from jwksd.documents import Document, document
 from jwksd.issuer import Issuer
 from jwksd.web.base import Headers, JsonResource, header
+from jwksd.web.lane import Repeat
 from jwksd.web.wellknown import PREFLIGHT, respond_document
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
@@ -57,9 +58,10 @@ class DiscoveryResource(JsonResource):
             members = metadata(self._issuer.name, self._issuer.algorithms)
             self._document = document(json.dumps(members).encode("utf-8"))
         self._tell_mismatch(request)
-        respond_document(
-            request, self._document, b"application/json", b"public, max-age=300", lambda: True
-        )
+        body = self._document.body
+        repeat = Repeat(lambda: body, len(body))
+        cache_control = b"public, max-age=300"
+        respond_document(request, self._document, b"application/json", cache_control, repeat)
 
     def _tell_mismatch(self, request: Request) -> None:
         """Log, once a host: a client compares the two (OIDC Discovery §4.3)."""

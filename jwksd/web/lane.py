@@ -5,15 +5,42 @@ before, alone and at the same point of a connection, and that twisted.web with t
 answered. It repeats this answer with the date of today, if whoever gave it says what its body is
 now; in every other case the request takes the ordinary way. So status, headers, limits and errors
 are decided in one place only. What it remembers is bounded in entries and in octets.
+
+There are more keys than requests worth remembering. Where whoever answered says that a request has
+siblings, which have another kid in its place and differ in nothing else, it is known without its
+kid too: a sibling gets the same answer with the body, the length and the tag of its own document.
 """
 
 from collections.abc import Callable
 from time import time
+from typing import NamedTuple
 
 from twisted.web.http import datetimeToString
 
+from jwksd.documents import Document
+
 Again = Callable[[], bytes | None]
 """The body that the same request is to be answered with now, or None for: ask anew."""
+
+Sibling = Callable[[bytes], Document | None]
+"""What the sibling with these octets is to be answered with now, or None for: ask anew."""
+
+
+class Repeat(NamedTuple):
+    """How the same request, octet for octet, is to be answered from now on.
+
+    Args:
+        again: as it was, with this body, as long as there is one.
+        keeps: octets that ``again`` keeps in memory.
+        slot: octets of the request in whose place each of its siblings has others, as many.
+        sibling: what these are answered with.
+    """
+
+    again: Again
+    keeps: int = 0
+    slot: bytes = b""
+    sibling: Sibling | None = None
+
 
 END = b"\r\n\r\n"
 MAX_HEAD = 2048
@@ -26,7 +53,32 @@ _WORTH_KEEPING = 16_384
 """Octets of a body up to which the whole answer is kept in one piece."""
 
 _STATUSES = (b"HTTP/1.1 200 ", b"HTTP/1.1 304 ")
-_DATE, _LENGTH = b"\r\nDate: ", b"\r\nContent-Length: "
+
+_LAST = 64
+"""Siblings that came last: who comes again among them is remembered by all bytes."""
+
+_PLACES = 4
+"""Where slots may be in a request: after GET, after HEAD, each with a host before it or without."""
+
+Message = tuple[bytes, ...]
+"""An answer in as few pieces as is sensible."""
+
+
+def _form(answer: bytes, *names: bytes) -> bytes:
+    """The head of an answer, to be filled with other values of these fields where it has them."""
+    head = answer[: answer.index(END) + len(END)].replace(b"%", b"%%")
+    for name in names:
+        before, field, after = head.partition(b"\r\n%b: " % name)
+        if field:
+            rest = after[after.index(b"\r\n") :]
+            head = b"%b%b%%(%b)b%b" % (before, field, name, rest)
+    return head
+
+
+def _joined(head: bytes, body: bytes, bodiless: bool) -> Message:
+    if bodiless:
+        return (head,)
+    return (head, body) if len(body) > _WORTH_KEEPING else (head + body,)
 
 
 class Entry:
@@ -34,51 +86,32 @@ class Entry:
 
     Args:
         answer: all octets of it, as they were sent.
-        again: what its body is now.
+        repeat: how.
         told: what the access log says of it between time stamp and length.
         bodiless: whether the body itself is not sent (HEAD).
-        keeps: octets that ``again`` keeps in memory, sent or not.
     """
 
-    __slots__ = (
-        "_after_date",
-        "_after_length",
-        "_again",
-        "_before_date",
-        "_body",
-        "_date",
-        "_message",
-        "bodiless",
-        "size",
-        "told",
-    )
+    __slots__ = ("_again", "_body", "_date", "_head", "_message", "bodiless", "size", "told")
 
-    def __init__(
-        self, answer: bytes, again: Again, told: str, *, bodiless: bool, keeps: int = 0
-    ) -> None:
-        head = answer[: answer.index(END) + len(END)]
-        date = head.index(_DATE) + len(_DATE)
-        self._before_date = head[:date]
-        rest = head[head.index(b"\r\n", date) :]
-        self._after_date, length, after = rest.partition(_LENGTH)
-        self._after_date += length
-        self._after_length = after[after.index(b"\r\n") :] if length else None
-        self._again = again
+    def __init__(self, answer: bytes, repeat: Repeat, told: str, *, bodiless: bool) -> None:
+        self._head = _form(answer, b"Date", b"Content-Length")
+        self._again = repeat.again
         self._body: bytes | None = None
         self._date = b""
-        self._message: tuple[bytes, ...] = ()
+        self._message: Message = ()
         self.told = told
         self.bodiless = bodiless
-        self.size = 2 * max(len(answer), keeps)
+        self.size = 2 * max(len(answer), repeat.keeps)
 
-    def message(self, date: bytes) -> tuple[bytes, ...] | None:
-        """The answer of this date in as few pieces as is sensible, or None for: ask anew."""
+    def message(self, date: bytes) -> Message | None:
+        """The answer of this date, or None for: ask anew."""
         body = self._again()
         if body is None:
             return None
         if body is not self._body or date is not self._date:
             self._body, self._date = body, date
-            self._message = self._joined(body, date)
+            head = self._head % {b"Date": date, b"Content-Length": b"%d" % len(body)}
+            self._message = _joined(head, body, self.bodiless)
         return self._message
 
     @property
@@ -86,29 +119,52 @@ class Entry:
         """Octets of the body that was sent."""
         return 0 if self.bodiless or self._body is None else len(self._body)
 
-    def _joined(self, body: bytes, date: bytes) -> tuple[bytes, ...]:
-        head = self._before_date + date + self._after_date
-        if self._after_length is not None:
-            head += b"%d" % len(body) + self._after_length
-        if self.bodiless:
-            return (head,)
-        return (head, body) if len(body) > _WORTH_KEEPING else (head + body,)
 
+class Template:
+    """The answers to a request and all its siblings. ``slot`` says which one is next.
 
-def entry_of(
-    answer: bytes, again: Again, told: str, *, bodiless: bool, keeps: int = 0
-) -> Entry | None:
-    """An entry for an answer, or None where it is not of the kind that can be repeated."""
-    if not answer.startswith(_STATUSES) or answer.count(_DATE, 0, answer.find(END)) != 1:
-        return None
-    return Entry(answer, again, told, bodiless=bodiless, keeps=keeps)
+    Args:
+        sibling: what they are answered with.
+        answer, slot, told, bodiless: of the one that was answered.
+    """
+
+    __slots__ = ("_head", "_sibling", "_told", "bodiless", "length", "size", "slot")
+
+    def __init__(
+        self, answer: bytes, slot: bytes, sibling: Sibling, told: str, *, bodiless: bool
+    ) -> None:
+        self._head = _form(answer, b"Date", b"Content-Length", b"ETag")
+        self._sibling = sibling
+        self._told = told.split(slot.decode("ascii"))
+        self.bodiless = bodiless
+        self.length = 0
+        self.size = 2 * len(answer) + MAX_HEAD  # with the request
+        self.slot = slot
+
+    def message(self, date: bytes) -> Message | None:
+        """The answer of this date, or None for: ask anew."""
+        document = self._sibling(self.slot)
+        if document is None:
+            return None
+        body = document.body
+        self.length = 0 if self.bodiless else len(body)
+        fields = {b"Date": date, b"Content-Length": b"%d" % len(body), b"ETag": document.etag}
+        return _joined(self._head % fields, body, self.bodiless)
+
+    @property
+    def told(self) -> str:
+        """What the access log says of it between time stamp and length."""
+        return self.slot.decode("ascii").join(self._told)
 
 
 class Lane:
     """The answers that can be repeated, by the whole request; the oldest give way."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[bytes | tuple[int, bytes], Entry | Template] = {}
+        """Templates are here by where the slot begins, and the request without it."""
+        self._places: dict[int, int] = {}
+        self._last: dict[bytes, None] = {}
         self._octets = 0
         self._date = b""
         self._date_ends = 0.0
@@ -126,18 +182,53 @@ class Lane:
             self._date = datetimeToString(now)
         return self._date
 
-    def remember(self, request: bytes, entry: Entry) -> None:
-        """Know this request from now on."""
-        self.forget(request)
-        if len(request) + entry.size > MAX_OCTETS:
+    def find(self, request: bytes) -> Entry | Template | None:
+        """How a request is answered, if it or a sibling was before."""
+        return self.entries.get(request) or self._find_template(request)
+
+    def _find_template(self, request: bytes) -> Template | None:
+        for start, end in self._places.items():
+            template = self.entries.get((start, request[:start] + request[end:]))
+            if isinstance(template, Template):
+                slot = request[start:end]
+                if slot in self._last:
+                    return None
+                self._last[slot] = None
+                if len(self._last) > _LAST:
+                    del self._last[next(iter(self._last))]
+                template.slot = slot
+                return template
+        return None
+
+    def learn(
+        self, request: bytes, answer: bytes, repeat: Repeat, told: str, *, bodiless: bool
+    ) -> None:
+        """Remember how a request was answered, if such an answer can be repeated."""
+        head = answer[: answer.find(END) + 2]
+        if not answer.startswith(_STATUSES) or head.count(b"\r\nDate: ") != 1:
+            return
+        self._remember(request, Entry(answer, repeat, told, bodiless=bodiless))
+        slot, sibling = repeat.slot, repeat.sibling
+        if sibling is None or request.count(slot) != 1 or told.count(slot.decode("ascii")) != 1:
+            return
+        start = request.index(slot)
+        rest = request[:start] + request[start + len(slot) :]
+        if len(self._places) < _PLACES or start in self._places:
+            self._places[start] = start + len(slot)
+            template = Template(answer, slot, sibling, told, bodiless=bodiless)
+            self._remember((start, rest), template)
+
+    def _remember(self, key: bytes | tuple[int, bytes], entry: Entry | Template) -> None:
+        self.forget(key)
+        if len(key) + entry.size > MAX_OCTETS:
             return  # all others would give way to it, and then it would not fit
-        self.entries[request] = entry
-        self._octets += len(request) + entry.size
+        self.entries[key] = entry
+        self._octets += len(key) + entry.size
         while len(self.entries) > MAX_ENTRIES or self._octets > MAX_OCTETS:
             self.forget(next(iter(self.entries)))
 
-    def forget(self, request: bytes) -> None:
+    def forget(self, key: bytes | tuple[int, bytes]) -> None:
         """Know it no more."""
-        entry = self.entries.pop(request, None)
+        entry = self.entries.pop(key, None)
         if entry is not None:
-            self._octets -= len(request) + entry.size
+            self._octets -= len(key) + entry.size

@@ -39,7 +39,7 @@ from jwksd.errors import (
     RequestTimeout,
 )
 from jwksd.web.base import error_of, header, problem, problem_headers, respond_problem
-from jwksd.web.lane import END, MAX_HEAD, Again, Entry, Lane, entry_of
+from jwksd.web.lane import END, MAX_HEAD, Entry, Lane, Message, Repeat, Template
 from jwksd.web.parameters import MAX_BODY
 
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
@@ -58,8 +58,7 @@ class Request(server.Request):
 
     channel: "Channel"
     content: BytesIO
-    again: Again | None = None
-    keeps = 0
+    repeat: Repeat | None = None
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -155,7 +154,7 @@ class Channel(http.HTTPChannel):
             if end < len(END):
                 break
             head, data = data[:end], data[end:]
-            entry = self.site.lane.entries.get(head)
+            entry = self.site.lane.find(head)
             if entry is None or not self._repeat(head, entry):
                 self._learn(head)
         # What follows a request after which the connection ends is nobody's.
@@ -169,19 +168,12 @@ class Channel(http.HTTPChannel):
         recorded, request = b"".join(self._recorded), self._done
         self._recorded = self._done = None
         # A long answer may wait to be taken; it is whole all the same.
-        if request is None or request.again is None or not self._is_between_requests():
+        if request is None or request.repeat is None or not self._is_between_requests():
             return
-        entry = entry_of(
-            recorded,
-            request.again,
-            told(request),
-            bodiless=request.method == b"HEAD",
-            keeps=request.keeps,
-        )
-        if entry is not None:
-            self.site.lane.remember(head, entry)
+        bodiless = request.method == b"HEAD"
+        self.site.lane.learn(head, recorded, request.repeat, told(request), bodiless=bodiless)
 
-    def _repeat(self, head: bytes, entry: Entry) -> bool:
+    def _repeat(self, head: bytes, entry: Entry | Template) -> bool:
         """Whether the request was answered as it was before."""
         if self.transport.disconnecting:  # nobody would see the answer, nor use its token
             return False
@@ -195,7 +187,7 @@ class Channel(http.HTTPChannel):
             self.site.log_repeated(self, entry)
         return True
 
-    def _send(self, message: tuple[bytes, ...]) -> None:
+    def _send(self, message: Message) -> None:
         """Send at once what the socket takes, if nothing waits; leave the rest to the reactor."""
         sock, transport = self._socket, self.transport
         if sock is None or transport.dataBuffer or transport._tempDataBuffer:
@@ -412,7 +404,7 @@ class Site(server.Site):
         if self.access_log:
             super().log(request)
 
-    def log_repeated(self, channel: Channel, entry: Entry) -> None:
+    def log_repeated(self, channel: Channel, entry: Entry | Template) -> None:
         """The line that ``log`` would write of an answer that was repeated."""
         if self._logFile is not None:
             address = channel.transport.getPeer()

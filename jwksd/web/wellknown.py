@@ -11,7 +11,7 @@ from twisted.web.server import Request
 from jwksd.documents import Document
 from jwksd.issuer import Issuer, no_such_key
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
-from jwksd.web.lane import Again
+from jwksd.web.lane import Again, Repeat
 from jwksd.web.negotiation import names, none_match
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
@@ -29,11 +29,11 @@ def respond_document(
     document: Document,
     media_type: bytes,
     cache_control: bytes,
-    is_current: Callable[[], bool] | None = None,
+    repeat: Repeat | None = None,
 ) -> None:
     """Answer GET or HEAD with a document, or with 304 when the client has it already.
 
-    The same answer is given again as long as ``is_current`` says so.
+    ``repeat`` is for the document; it is fitted to the answer.
     """
     headers = (
         *_PUBLIC,
@@ -41,28 +41,31 @@ def respond_document(
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
     )
-    keeps = len(document.body)
-    if not none_match(header(request, b"if-none-match"), document.etag):
-        respond(request, 304, b"", headers, _while(is_current, b""), keeps)
-        return
-    fields = ((b"Content-Type", media_type), *headers)
-    respond(request, 200, document.body, fields, _while(is_current, document.body), keeps)
+    condition = header(request, b"if-none-match")
+    if repeat is not None and condition:  # which siblings meet as their own tags do
+        repeat = repeat._replace(sibling=None)
+    if none_match(condition, document.etag):
+        fields = ((b"Content-Type", media_type), *headers)
+        respond(request, 200, document.body, fields, repeat)
+    else:
+        repeat = repeat and repeat._replace(again=_emptied(repeat.again))
+        respond(request, 304, b"", headers, repeat)
 
 
-def _while(is_current: Callable[[], bool] | None, body: bytes) -> Again | None:
-    return None if is_current is None else lambda: body if is_current() else None
+def _emptied(again: Again) -> Again:
+    return lambda: None if again() is None else b""
 
 
 def respond_key_set(
     request: Request,
     document: Document,
     cache_control: bytes,
-    is_current: Callable[[], bool] | None = None,
+    repeat: Repeat | None = None,
 ) -> None:
     """Answer with a JWK Set."""
     accept = header(request, b"accept")
     media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
-    respond_document(request, document, media_type, cache_control, is_current)
+    respond_document(request, document, media_type, cache_control, repeat)
 
 
 class KeySetResource(JsonResource):
@@ -85,8 +88,16 @@ class KeySetResource(JsonResource):
     def _respond(self, request: Request) -> None:
         document, cache_control = self._document(), self._issuer.cache_control
         assert document is not None  # noqa: S101  # it was found a moment ago
-        is_current = partial(self.is_current, document, cache_control)
-        respond_key_set(request, document, cache_control, is_current)
+        repeat = self.repeat(document, cache_control)
+        respond_key_set(request, document, cache_control, repeat)
+
+    def repeat(self, document: Document, cache_control: bytes) -> Repeat:
+        """How this answer is given again."""
+
+        def again() -> bytes | None:
+            return document.body if self.is_current(document, cache_control) else None
+
+        return Repeat(again, len(document.body))
 
     def is_current(self, document: Document, cache_control: bytes) -> bool:
         """Whether the same answer would be given now."""
@@ -104,8 +115,24 @@ class KeySetResource(JsonResource):
 class SingleKeyResource(KeySetResource):
     """The set with one key, which does not change while the key lives."""
 
+    def __init__(self, issuer: Issuer, kid: str) -> None:
+        super().__init__(issuer, partial(issuer.find_key, kid))
+        self._kid = kid
+
     def _get(self, request: Request) -> None:
         self._respond(request)
+
+    def repeat(self, document: Document, cache_control: bytes) -> Repeat:
+        """The same for every other key."""
+        issuer = self._issuer
+
+        def sibling(kid: bytes) -> Document | None:
+            if issuer.cache_control is not cache_control:
+                return None
+            return issuer.find_key(kid.decode("latin-1"))
+
+        repeat = super().repeat(document, cache_control)
+        return repeat._replace(slot=self._kid.encode("ascii"), sibling=sibling)
 
 
 class WellKnownResource(NotFound):
@@ -126,7 +153,7 @@ class WellKnownResource(NotFound):
 
     def _single_key(self, kid: str, *, refreshed: bool = False) -> Resource:
         if self._issuer.find_key(kid) is not None:
-            return SingleKeyResource(self._issuer, partial(self._issuer.find_key, kid))
+            return SingleKeyResource(self._issuer, kid)
         if self._issuer.reads_through and not refreshed:
             return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
         return NotFound(no_such_key(kid))
