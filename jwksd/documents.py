@@ -19,9 +19,19 @@ class Document:
     etag: bytes
 
 
+def tag_of(body: bytes) -> bytes:
+    """The strong entity tag of these bytes."""
+    return b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"'
+
+
 def document(body: bytes) -> Document:
     """These bytes with their tag."""
-    return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
+    return Document(body, tag_of(body))
+
+
+def single_body(member: bytes) -> bytes:
+    """The JWK Set of one key."""
+    return _HEAD + member + _TAIL
 
 
 def key_set(members: Iterable[bytes]) -> Document:

@@ -2,8 +2,9 @@
 
 Laws of this module:
 1. What is published is an allow-list (``Algorithm.members``), never "all but the private members".
-2. The published JWK is written once, as JSON text, where the key is made. The document with it
-   alone is built when somebody asks for it, and kept: most keys are only ever part of the set.
+2. The published JWK is written once, as JSON text, where the key is made, and so is the tag of the
+   document with it alone. The document itself is put together when somebody asks for it, and kept:
+   most keys are only ever part of the set.
 3. A destroyed private half is gone from the object; it is not merely flagged.
 """
 
@@ -19,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
 from jwksd.algorithms import ALGORITHMS, Algorithm
-from jwksd.documents import Document, key_set
+from jwksd.documents import Document, single_body, tag_of
 from jwksd.encoding import base64url
 from jwksd.errors import PrivateHalfDestroyed
 from jwksd.native import SIGNERS, Native, public_members
@@ -55,7 +56,7 @@ class KeyPair:
     characters.
     """
 
-    __slots__ = ("_algorithm", "_private", "_sign", "alg", "head", "kid", "member")
+    __slots__ = ("_algorithm", "_private", "_sign", "alg", "etag", "head", "kid", "member")
 
     def __init__(self, private: Native, algorithm: Algorithm) -> None:
         kty, alg = algorithm.kty, algorithm.name
@@ -65,6 +66,7 @@ class KeyPair:
         self.alg = alg
         self.member = (_PUBLISHED[kty] % members).encode("ascii")
         """The public JWK, a member of a key set, as JSON text."""
+        self.etag = tag_of(single_body(self.member))
         self.head: bytes | None = None
         """Where ``tokens`` keeps the encoded default header of this key."""
         self._algorithm = algorithm
@@ -87,11 +89,11 @@ class KeyPair:
     @property
     def document(self) -> Document:
         """The key set with this key alone, made anew at every call."""
-        return key_set([self.member])
+        return Document(single_body(self.member), self.etag)
 
     def published(self, created: int, expires: int | None = None) -> "Key":
         """The public half, as it is published from ``created`` on."""
-        return Key(self.kid, self.alg, self.member, created, expires)
+        return Key(self.kid, self.alg, self.member, self.etag, created, expires)
 
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
@@ -146,25 +148,31 @@ class KeyPair:
 class Key:
     """A key as it is published: its public JWK, as JSON text, and its times.
 
-    ``created`` and ``expires`` are NumericDates in whole seconds. The key is live while
-    ``now < expires``; None is without end. Keys do not change.
+    ``etag`` is that of the document with this key alone. ``created`` and ``expires`` are
+    NumericDates in whole seconds. The key is live while ``now < expires``; None is without end.
+    Keys do not change.
     """
 
-    __slots__ = ("_document", "_public", "alg", "created", "expires", "kid", "member")
+    __slots__ = ("_document", "_public", "alg", "created", "etag", "expires", "kid", "member")
 
     def __init__(
-        self, kid: str, alg: str, member: bytes, created: int, expires: int | None
+        self, kid: str, alg: str, member: bytes, etag: bytes, created: int, expires: int | None
     ) -> None:
-        self.kid, self.alg, self.member = kid, alg, member
+        self.kid, self.alg, self.member, self.etag = kid, alg, member, etag
         self.created, self.expires = created, expires
         self._document: Document | None = None
         self._public: PublicJWK | None = None
+
+    @classmethod
+    def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
+        """A key of which a store has kept the published JWK."""
+        return cls(kid, alg, member, tag_of(single_body(member)), created, expires)
 
     @property
     def document(self) -> Document:
         """The key set with this key alone."""
         if self._document is None:
-            self._document = key_set([self.member])
+            self._document = Document(single_body(self.member), self.etag)
         return self._document
 
     @property
@@ -178,7 +186,7 @@ class Key:
         """The same key, with another end."""
         if expires == self.expires:
             return self
-        return Key(self.kid, self.alg, self.member, self.created, expires)
+        return Key(self.kid, self.alg, self.member, self.etag, self.created, expires)
 
 
 def _read(member: bytes) -> PublicJWK:

@@ -32,6 +32,10 @@ class _Expiries:
         self._seconds: list[int] = []
         """A heap; it may have seconds of which no kid is left."""
 
+    def is_due(self, now: float) -> bool:
+        """Whether there may be one whose second has come."""
+        return bool(self._seconds) and self._seconds[0] <= now
+
     def __len__(self) -> int:
         return sum(map(len, self._kids.values()))
 
@@ -128,9 +132,10 @@ class KeyStore:
 
     def expire(self, now: float) -> int:
         """Forget every key whose expiry has come, and answer how many there were."""
+        if not self._expiries.is_due(now):
+            return 0
         due = self._expiries.pop(now)
-        if due:
-            self._forget([self._by_kid.pop(kid) for kid in due])
+        self._forget([self._by_kid.pop(kid) for kid in due])
         return len(due)
 
     def remove(self, kid: str) -> bool:

@@ -172,7 +172,7 @@ class ExpiryTests(IssuerTestCase):
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
-            key = Key(str(number), "RS256", b"{}", NOW, NOW + 3600)
+            key = Key.stored(str(number), "RS256", b"{}", NOW, NOW + 3600)
             self.issuer._policy._keys.add(key)
         del key
         gc.collect()

@@ -20,7 +20,7 @@ from jwksd.keystore import KeyStore
 def key(kid: str, created: int = 0, expires: int = 3600) -> Key:
     """A key whose modulus nobody will ever use."""
     public = PublicJWK(kty="RSA", use="sig", alg="RS256", kid=kid, n="AQAB", e="AQAB")
-    return Key(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
+    return Key.stored(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
 
 
 def kids(store: KeyStore) -> list[str]:

@@ -68,7 +68,7 @@ def public_key(row: Any, *, strict: bool = False) -> Key:
     if strict:
         _check(json.loads(member), row)
     expires = row.until if row.state == SINGLE else None
-    return Key(row.kid, row.alg, member, row.created, expires)
+    return Key.stored(row.kid, row.alg, member, row.created, expires)
 
 
 def _check(members: Any, row: Any) -> None:

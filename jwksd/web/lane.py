@@ -11,6 +11,7 @@ siblings, which have another kid in its place and differ in nothing else, it is 
 kid too: a sibling gets the same answer with the body, the length and the tag of its own document.
 """
 
+import re
 from collections.abc import Callable
 from time import time
 from typing import NamedTuple
@@ -54,6 +55,9 @@ _WORTH_KEEPING = 16_384
 
 _STATUSES = (b"HTTP/1.1 200 ", b"HTTP/1.1 304 ")
 
+_IN_ORDER = re.compile(rb"\r\nDate: .*\r\nETag: .*\r\nContent-Length: ", re.DOTALL)
+"""The fields in which siblings differ, as a template takes them."""
+
 _LAST = 64
 """Siblings that came last: who comes again among them is remembered by all bytes."""
 
@@ -64,15 +68,14 @@ Message = tuple[bytes, ...]
 """An answer in as few pieces as is sensible."""
 
 
-def _form(answer: bytes, *names: bytes) -> bytes:
-    """The head of an answer, to be filled with other values of these fields where it has them."""
-    head = answer[: answer.index(END) + len(END)].replace(b"%", b"%%")
-    for name in names:
-        before, field, after = head.partition(b"\r\n%b: " % name)
-        if field:
-            rest = after[after.index(b"\r\n") :]
-            head = b"%b%b%%(%b)b%b" % (before, field, name, rest)
-    return head
+def _head_of(answer: bytes) -> bytes:
+    return answer[: answer.index(END) + len(END)]
+
+
+def _around(head: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """What stands before and after the value of a field that is there."""
+    start = head.index(b"\r\n%b: " % name) + len(name) + 4
+    return head[:start], head[head.index(b"\r\n", start) :]
 
 
 def _joined(head: bytes, body: bytes, bodiless: bool) -> Message:
@@ -91,10 +94,24 @@ class Entry:
         bodiless: whether the body itself is not sent (HEAD).
     """
 
-    __slots__ = ("_again", "_body", "_date", "_head", "_message", "bodiless", "size", "told")
+    __slots__ = (
+        "_after_date",
+        "_after_length",
+        "_again",
+        "_before_date",
+        "_body",
+        "_date",
+        "_message",
+        "bodiless",
+        "size",
+        "told",
+    )
 
     def __init__(self, answer: bytes, repeat: Repeat, told: str, *, bodiless: bool) -> None:
-        self._head = _form(answer, b"Date", b"Content-Length")
+        self._before_date, self._after_date = _around(_head_of(answer), b"Date")
+        self._after_length: bytes | None = None
+        if b"\r\nContent-Length: " in self._after_date:
+            self._after_date, self._after_length = _around(self._after_date, b"Content-Length")
         self._again = repeat.again
         self._body: bytes | None = None
         self._date = b""
@@ -110,7 +127,9 @@ class Entry:
             return None
         if body is not self._body or date is not self._date:
             self._body, self._date = body, date
-            head = self._head % {b"Date": date, b"Content-Length": b"%d" % len(body)}
+            head = self._before_date + date + self._after_date
+            if self._after_length is not None:
+                head += b"%d" % len(body) + self._after_length
             self._message = _joined(head, body, self.bodiless)
         return self._message
 
@@ -128,12 +147,28 @@ class Template:
         answer, slot, told, bodiless: of the one that was answered.
     """
 
-    __slots__ = ("_head", "_sibling", "_told", "bodiless", "length", "size", "slot")
+    __slots__ = (
+        "_after_date",
+        "_after_length",
+        "_after_tag",
+        "_before_date",
+        "_before_tag",
+        "_date",
+        "_sibling",
+        "_told",
+        "bodiless",
+        "length",
+        "size",
+        "slot",
+    )
 
     def __init__(
         self, answer: bytes, slot: bytes, sibling: Sibling, told: str, *, bodiless: bool
     ) -> None:
-        self._head = _form(answer, b"Date", b"Content-Length", b"ETag")
+        self._before_date, rest = _around(_head_of(answer), b"Date")
+        self._after_date, rest = _around(rest, b"ETag")
+        self._after_tag, self._after_length = _around(rest, b"Content-Length")
+        self._date = self._before_tag = b""
         self._sibling = sibling
         self._told = told.split(slot.decode("ascii"))
         self.bodiless = bodiless
@@ -148,8 +183,11 @@ class Template:
             return None
         body = document.body
         self.length = 0 if self.bodiless else len(body)
-        fields = {b"Date": date, b"Content-Length": b"%d" % len(body), b"ETag": document.etag}
-        return _joined(self._head % fields, body, self.bodiless)
+        if date is not self._date:
+            self._date, self._before_tag = date, self._before_date + date + self._after_date
+        length = b"%d" % len(body)
+        head = self._before_tag + document.etag + self._after_tag + length + self._after_length
+        return _joined(head, body, self.bodiless)
 
     @property
     def told(self) -> str:
@@ -204,12 +242,13 @@ class Lane:
         self, request: bytes, answer: bytes, repeat: Repeat, told: str, *, bodiless: bool
     ) -> None:
         """Remember how a request was answered, if such an answer can be repeated."""
-        head = answer[: answer.find(END) + 2]
-        if not answer.startswith(_STATUSES) or head.count(b"\r\nDate: ") != 1:
+        if not answer.startswith(_STATUSES) or _head_of(answer).count(b"\r\nDate: ") != 1:
             return
         self._remember(request, Entry(answer, repeat, told, bodiless=bodiless))
         slot, sibling = repeat.slot, repeat.sibling
         if sibling is None or request.count(slot) != 1 or told.count(slot.decode("ascii")) != 1:
+            return
+        if not _IN_ORDER.search(_head_of(answer)):
             return
         start = request.index(slot)
         rest = request[:start] + request[start + len(slot) :]

@@ -131,7 +131,7 @@ class Grammar:
 
     def learn(self, answers: bytes) -> None:
         """Know the keys and tags that were answered."""
-        self.kids = [*self.kids[-2:], *_KID.findall(answers)[-4:]]
+        self.kids = [*self.kids[-8:], *_KID.findall(answers)[-12:]]
         self.etags = [*self.etags[-2:], *_ETAG.findall(answers)[-4:]]
 
     def request(self) -> bytes:
