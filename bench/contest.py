@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import mint
 from common import Quiet
@@ -122,6 +123,13 @@ class Bench:
 
         self.wrk.rate(server.port, shot, connections, self.samples.warm)
         return Entry(measure, server.pids)
+
+    def fetching_any(self, server: Server, kids: Path) -> Entry:
+        """GETs of <kid>.json, each of any kid in a file."""
+        shot = Shot("/", (str(kids),), "kids.lua")
+        shoot = partial(self.wrk.rate, server.port, shot, CONNECTIONS)
+        shoot(self.samples.warm)
+        return Entry(lambda: shoot(self.samples.seconds), server.pids)
 
     def minting(self, server: Server, *, connections: int = CONNECTIONS, core: int = 1) -> Entry:
         """Tokens of a server."""

@@ -17,7 +17,18 @@ from contest import CONNECTIONS, Bench, Entry
 from live import live_server
 from load import paced_fetches
 from results import Figure, Group
-from servers import NODE_PEERS, PEERS, Server, jwksd, nginx, options, peer, peer_command, pinned
+from servers import (
+    NODE_PEERS,
+    PEERS,
+    Server,
+    jwksd,
+    jwksd_with_keys,
+    nginx,
+    options,
+    peer,
+    peer_command,
+    pinned,
+)
 from start import JWKS, free_port, time_first_answer
 from store import fill
 from tools import Tools, output
@@ -85,17 +96,16 @@ def _compare_conditional(bench: Bench, *servers: Server) -> None:
 
 def measure_large(bench: Bench) -> None:
     """jwks.json with 1,000 RSA keys, beside nginx."""
-    core = bench.cores[0]
+    core, stored = bench.cores[0], "jwksd, SQLite, which it asks each time"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        ours = stack.enter_context(jwksd_with_keys("jwksd", core, MANY_KEYS))
+        answer = ours.fetch()
         store = f"sqlite:///{folder}/keys.db"
         fill(store, MANY_KEYS)
-        ours = stack.enter_context(jwksd("jwksd", [core], "--store", store))
-        answer = ours.fetch()
-        if len(answer.keys) != MANY_KEYS:
-            raise RuntimeError(f"jwksd publishes {len(answer.keys)} keys")
+        shared = stack.enter_context(jwksd(stored, [core], "--store", store))
         file = stack.enter_context(nginx(bench.tools, core, folder / "nginx", answer))
-        entries = {s.name: bench.fetching(s, JWKS, answer) for s in (ours, file)}
+        entries = {s.name: bench.fetching(s, JWKS, s.fetch()) for s in (ours, shared, file)}
         size = f"{len(answer.body) / 1000:.0f} kB"
         group = bench.in_turn(f"GET jwks.json, {MANY_KEYS:,} keys, {size}", "/s", entries)
     what = f"jwks.json with {MANY_KEYS:,} keys over nginx"
@@ -192,32 +202,56 @@ def measure_generation(bench: Bench) -> None:
     bench.results.add(group, Figure(what, "jwksd", "cryptography alone", at_least=0.95))
 
 
+FEW_KEYS = 100
+
+
 def measure_flat(bench: Bench) -> None:
     """What many live keys cost: POST /auth, <kid>.json, and the document of all keys."""
-    few, many = 100, bench.samples.live_keys
-    names = {f"{many:,} live keys": many, f"{few:,} live keys": few}
+    many = bench.samples.live_keys
+    names = {f"{number:,} live keys": number for number in (many, FEW_KEYS)}
+    _compare_mints(bench, names)
+    _compare_single_keys(bench, names)
+
+
+def _compare_mints(bench: Bench, names: Mapping[str, int]) -> None:
     with ExitStack() as stack:
         servers = {n: stack.enter_context(live_server(keys)) for n, keys in names.items()}
-        for what, method, number in (
-            ("POST /auth", "time_mints", 50),
-            ("GET <kid>.json, any", "time_any_single_keys", 200),
-            ("GET <kid>.json, known", "time_single_keys", 200),
-            ("GET <kid>.json, new", "time_new_single_keys", 200),
-        ):
-            values: dict[str, list[float]] = {name: [] for name in servers}
-            for _ in range(bench.samples.batches):
-                for name, server in servers.items():
-                    values[name].append(1e6 * server.call(method, number))
-            group = Group(f"{what} within the process", "µs", values)
-            figure = Figure(f"{what}, {many:,} live keys over {few:,}", *names, at_most=1.2)
-            bench.results.add(group, figure)
-        server = servers[f"{many:,} live keys"]
-        size = server.call("document_size")
-        speeds = [size / 1e6 / server.call("time_document") for _ in range(bench.samples.batches)]
-    group = Group(
-        f"jwks.json rebuilt, {many:,} keys, {size / 1e6:.1f} MB", "MB/s", {"jwksd": speeds}
-    )
+        values: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(bench.samples.batches):
+            for name, server in servers.items():
+                values[name].append(1e6 * server.call("time_mints", 50))
+        group = Group("POST /auth within the process", "µs", values)
+        what = " over ".join(names)
+        bench.results.add(group, Figure(f"POST /auth, {what}", *names, at_most=1.2))
+        name, server = next(iter(servers.items()))
+        size = server.call("document_size") / 1e6
+        speeds = [size / server.call("time_document") for _ in range(bench.samples.batches)]
+    group = Group(f"jwks.json rebuilt, {name}, {size:.1f} MB", "MB/s", {"jwksd": speeds})
     bench.results.add(group, Figure("jwks.json rebuilt after a change", "jwksd", at_least=500))
+
+
+def _compare_single_keys(bench: Bench, names: Mapping[str, int]) -> None:
+    known: dict[str, Entry] = {}
+    any_of: dict[str, Entry] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        for name, number in names.items():
+            server = stack.enter_context(
+                jwksd_with_keys(name, bench.cores[0], number, "--alg", "ES256")
+            )
+            kids = server.fetch().keys
+            path = f"/.well-known/{kids[0]}.json"
+            known[name] = bench.fetching(server, path, server.ask(path))
+            file = folder / f"{number}.txt"
+            file.write_text("\n".join(kids), encoding="ascii")
+            any_of[name] = bench.fetching_any(server, file)
+        for what, entries in (("known", known), ("any", any_of)):
+            group = bench.in_turn(
+                f"GET <kid>.json, {what}, {CONNECTIONS} connections", "/s", entries
+            )
+            many, few = names
+            figure = Figure(f"<kid>.json, {what}, with {few} over {many}", few, many, at_most=1.2)
+            bench.results.add(group, figure)
 
 
 def measure_cores(bench: Bench) -> None:

@@ -66,6 +66,19 @@ async def storm(port: int, connections: int, minted: Callable[[], None]) -> Asyn
             task.cancel()
 
 
+async def mint(port: int, connections: int, tokens: int) -> None:
+    """Have so many tokens signed."""
+    left = iter(range(tokens))
+
+    async def mint_on(connection: Connection) -> None:
+        for _ in left:
+            await connection.ask(MINT)
+
+    async with connected(port, connections) as clients, asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(mint_on(client))
+
+
 async def time_tokens(port: int, connections: int, skip: int, count: int) -> float:
     """Seconds that ``count`` tokens take, after the first ``skip``, in a storm."""
     times: list[float] = []

@@ -1,7 +1,9 @@
 """Everybody who is measured, each a process of its own on a loopback port, pinned to a core."""
 
+import asyncio
 import getpass
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from common import process, running, wait_until_idle
 from jwcrypto.jwk import JWKSet
 from jwcrypto.jwt import JWT
+from load import mint
 from start import JWKS, answers, free_port
 from tools import Tools, output
 from wrk import Shot
@@ -128,6 +131,21 @@ def jwksd(name: str, cores: Sequence[int], *arguments: str) -> Iterator[Server]:
     with running(*quiet, *arguments, prefix=pinned(*cores)) as daemon:
         daemon.wait_until_idle()
         yield Server(name, daemon.port, (daemon.process.pid,))
+
+
+@contextmanager
+def jwksd_with_keys(name: str, core: int, keys: int, *arguments: str) -> Iterator[Server]:
+    """A jwksd with so many live keys, each of a token that it has signed; at first on all cores."""
+    bounds = ["--max-keys", str(keys), "--lifetime", "86400"]
+    with jwksd(name, sorted(os.sched_getaffinity(0)), *bounds, *arguments) as server:
+        asyncio.run(mint(server.port, 32, keys))
+        (pid,) = server.pids
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+        wait_until_idle(pid)
+        if len(server.fetch().keys) != keys:
+            raise RuntimeError(f"{name} does not publish {keys} keys")
+        yield server
 
 
 @contextmanager

@@ -354,8 +354,13 @@ class SiblingTests(LaneTestCase):
             target = f"http://{'h' * number}/.well-known/{kid}.json"
             self.assertIn(b" 200 OK", self.client.send(get(target)))
         self.assertLessEqual(len(self.site.lane._places), 4)
-        places = [key for key in self.site.lane.entries if isinstance(key, tuple)]
-        self.assertLessEqual(len(places), 4)
+        self.assertLessEqual(len(self.site.lane.templates), 4)
+
+    def test_templates_are_bounded(self) -> None:
+        """However many kinds of requests there are."""
+        for number in range(2 * lane.MAX_TEMPLATES):
+            self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
+            self.assertLessEqual(len(self.site.lane.templates), lane.MAX_TEMPLATES)
 
 
 class RotatingSiblingTests(SiblingTests):

@@ -58,8 +58,7 @@ _STATUSES = (b"HTTP/1.1 200 ", b"HTTP/1.1 304 ")
 _IN_ORDER = re.compile(rb"\r\nDate: .*\r\nETag: .*\r\nContent-Length: ", re.DOTALL)
 """The fields in which siblings differ, as a template takes them."""
 
-_LAST = 64
-"""Siblings that came last: who comes again among them is remembered by all bytes."""
+MAX_TEMPLATES = 64
 
 _PLACES = 4
 """Where slots may be in a request: after GET, after HEAD, each with a host before it or without."""
@@ -145,6 +144,7 @@ class Template:
     Args:
         sibling: what they are answered with.
         answer, slot, told, bodiless: of the one that was answered.
+        start: where the slot is in the request.
     """
 
     __slots__ = (
@@ -158,12 +158,12 @@ class Template:
         "_told",
         "bodiless",
         "length",
-        "size",
         "slot",
+        "start",
     )
 
     def __init__(
-        self, answer: bytes, slot: bytes, sibling: Sibling, told: str, *, bodiless: bool
+        self, answer: bytes, slot: bytes, start: int, sibling: Sibling, told: str, *, bodiless: bool
     ) -> None:
         self._before_date, rest = _around(_head_of(answer), b"Date")
         self._after_date, rest = _around(rest, b"ETag")
@@ -173,8 +173,7 @@ class Template:
         self._told = told.split(slot.decode("ascii"))
         self.bodiless = bodiless
         self.length = 0
-        self.size = 2 * len(answer) + MAX_HEAD  # with the request
-        self.slot = slot
+        self.slot, self.start = slot, start
 
     def message(self, date: bytes) -> Message | None:
         """The answer of this date, or None for: ask anew."""
@@ -199,10 +198,10 @@ class Lane:
     """The answers that can be repeated, by the whole request; the oldest give way."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes | tuple[int, bytes], Entry | Template] = {}
-        """Templates are here by where the slot begins, and the request without it."""
+        self.entries: dict[bytes, Entry] = {}
+        self.templates: dict[bytes, Template] = {}
+        """By the request without its slot."""
         self._places: dict[int, int] = {}
-        self._last: dict[bytes, None] = {}
         self._octets = 0
         self._date = b""
         self._date_ends = 0.0
@@ -220,20 +219,17 @@ class Lane:
             self._date = datetimeToString(now)
         return self._date
 
-    def find(self, request: bytes) -> Entry | Template | None:
-        """How a request is answered, if it or a sibling was before."""
-        return self.entries.get(request) or self._find_template(request)
+    def find_sibling(self, request: bytes) -> Template | None:
+        """How a request is answered of which a sibling was, unless it has been asked just now.
 
-    def _find_template(self, request: bytes) -> Template | None:
+        Then it is worth being known by all of its bytes.
+        """
         for start, end in self._places.items():
-            template = self.entries.get((start, request[:start] + request[end:]))
-            if isinstance(template, Template):
+            template = self.templates.get(request[:start] + request[end:])
+            if template is not None and template.start == start:
                 slot = request[start:end]
-                if slot in self._last:
+                if slot == template.slot:
                     return None
-                self._last[slot] = None
-                if len(self._last) > _LAST:
-                    del self._last[next(iter(self._last))]
                 template.slot = slot
                 return template
         return None
@@ -251,23 +247,25 @@ class Lane:
         if not _IN_ORDER.search(_head_of(answer)):
             return
         start = request.index(slot)
-        rest = request[:start] + request[start + len(slot) :]
-        if len(self._places) < _PLACES or start in self._places:
+        if start in self._places or len(self._places) < _PLACES:
             self._places[start] = start + len(slot)
-            template = Template(answer, slot, sibling, told, bodiless=bodiless)
-            self._remember((start, rest), template)
+            if len(self.templates) >= MAX_TEMPLATES:
+                self.templates.clear()
+            rest = request[:start] + request[start + len(slot) :]
+            template = Template(answer, slot, start, sibling, told, bodiless=bodiless)
+            self.templates[rest] = template
 
-    def _remember(self, key: bytes | tuple[int, bytes], entry: Entry | Template) -> None:
-        self.forget(key)
-        if len(key) + entry.size > MAX_OCTETS:
+    def _remember(self, request: bytes, entry: Entry) -> None:
+        self.forget(request)
+        if len(request) + entry.size > MAX_OCTETS:
             return  # all others would give way to it, and then it would not fit
-        self.entries[key] = entry
-        self._octets += len(key) + entry.size
+        self.entries[request] = entry
+        self._octets += len(request) + entry.size
         while len(self.entries) > MAX_ENTRIES or self._octets > MAX_OCTETS:
             self.forget(next(iter(self.entries)))
 
-    def forget(self, key: bytes | tuple[int, bytes]) -> None:
+    def forget(self, request: bytes) -> None:
         """Know it no more."""
-        entry = self.entries.pop(key, None)
+        entry = self.entries.pop(request, None)
         if entry is not None:
-            self._octets -= len(key) + entry.size
+            self._octets -= len(request) + entry.size

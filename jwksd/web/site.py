@@ -138,7 +138,8 @@ class Channel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._at_rest:
-            entry = self.site.lane.entries.get(data)
+            lane = self.site.lane
+            entry = lane.entries.get(data) or lane.find_sibling(data)
             if entry is not None and self._repeat(data, entry):
                 return
             data = self._one_by_one(data)
@@ -154,7 +155,8 @@ class Channel(http.HTTPChannel):
             if end < len(END):
                 break
             head, data = data[:end], data[end:]
-            entry = self.site.lane.find(head)
+            lane = self.site.lane
+            entry = lane.entries.get(head) or lane.find_sibling(head)
             if entry is None or not self._repeat(head, entry):
                 self._learn(head)
         # What follows a request after which the connection ends is nobody's.
