@@ -5,14 +5,13 @@ give the same bytes and the same tag in every process.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 _HEAD, _TAIL = b'{"keys":[', b"]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A JSON text in UTF-8, most often a JWK Set, with its strong entity tag (RFC 9110 §8.8.3)."""
 
     body: bytes

@@ -15,7 +15,7 @@ from jwksd.defects import Defect, Draft
 from jwksd.documents import Document
 from jwksd.errors import InvalidParameter, UnknownKey
 from jwksd.interfaces import IKeyPolicy, IKeySource
-from jwksd.keys import KeyPair
+from jwksd.keys import Key, KeyPair
 from jwksd.keystore import KeyStore
 from jwksd.mintrequest import MintRequest
 from jwksd.selfcheck import SelfCheck
@@ -174,15 +174,14 @@ class Issuer:
         Raises:
             UnknownKey: no live key has this kid.
         """
-        document = self.find_key(kid)
-        if document is None:
+        key = self.find_key(kid)
+        if key is None:
             raise no_such_key(kid)
-        return document
+        return key.document
 
-    def find_key(self, kid: str) -> Document | None:
-        """The document with one live key, or None."""
-        key = self._keys().get(kid)
-        return None if key is None else key.document
+    def find_key(self, kid: str) -> Key | None:
+        """A live key, or None."""
+        return self._keys().get(kid)
 
     async def rotate(self, alg: str | None = None) -> Mapping[str, object]:
         """Replace a key as soon as that is safe; ``kid`` is that of the next key, ``at`` when.

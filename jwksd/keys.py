@@ -3,8 +3,8 @@
 Laws of this module:
 1. What is published is an allow-list (``Algorithm.members``), never "all but the private members".
 2. The published JWK is written once, as JSON text, where the key is made, and so is the tag of the
-   document with it alone. The document itself is put together when somebody asks for it, and kept:
-   most keys are only ever part of the set.
+   document with it alone. The document itself is put together each time somebody asks for it: most
+   keys are only ever part of the set.
 3. A destroyed private half is gone from the object; it is not merely flagged.
 """
 
@@ -153,14 +153,13 @@ class Key:
     Keys do not change.
     """
 
-    __slots__ = ("_document", "_public", "alg", "created", "etag", "expires", "kid", "member")
+    __slots__ = ("_public", "alg", "created", "etag", "expires", "kid", "member")
 
     def __init__(
         self, kid: str, alg: str, member: bytes, etag: bytes, created: int, expires: int | None
     ) -> None:
         self.kid, self.alg, self.member, self.etag = kid, alg, member, etag
         self.created, self.expires = created, expires
-        self._document: Document | None = None
         self._public: PublicJWK | None = None
 
     @classmethod
@@ -170,10 +169,8 @@ class Key:
 
     @property
     def document(self) -> Document:
-        """The key set with this key alone."""
-        if self._document is None:
-            self._document = Document(single_body(self.member), self.etag)
-        return self._document
+        """The key set with this key alone, made anew at every call."""
+        return Document(single_body(self.member), self.etag)
 
     @property
     def public(self) -> PublicJWK:

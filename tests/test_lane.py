@@ -328,9 +328,9 @@ class SiblingTests(LaneTestCase):
     def test_a_condition_is_met_by_the_tag_of_the_key(self) -> None:
         """304 for one kid says nothing of another."""
         one, two = self.mint().kid, self.mint().kid
-        document = self.issuer.find_key(one)
-        assert document is not None
-        condition = f"If-None-Match: {document.etag.decode()}"
+        key = self.issuer.find_key(one)
+        assert key is not None
+        condition = f"If-None-Match: {key.etag.decode()}"
         for _ in range(3):
             self.assertIn(b" 304 ", self.ask(one, condition))
             self.assertIn(b" 200 ", self.ask(two, condition))

@@ -135,7 +135,7 @@ class FaultyKeySetResource(KeySetResource):
     """``jwks.json``, as well or unwell as the queue has it."""
 
     def __init__(self, issuer: Issuer, faults: Faults) -> None:
-        super().__init__(issuer, issuer.key_set)
+        super().__init__(issuer)
         self._faults = faults
 
     def _get(self, request: Request) -> "Deferred[None] | None":

@@ -18,13 +18,11 @@ from typing import NamedTuple
 
 from twisted.web.http import datetimeToString
 
-from jwksd.documents import Document
-
 Again = Callable[[], bytes | None]
 """The body that the same request is to be answered with now, or None for: ask anew."""
 
-Sibling = Callable[[bytes], Document | None]
-"""What the sibling with these octets is to be answered with now, or None for: ask anew."""
+Sibling = Callable[[bytes], tuple[bytes, bytes] | None]
+"""Body and tag that the sibling with these octets is to be answered with now, or None."""
 
 
 class Repeat(NamedTuple):
@@ -153,11 +151,12 @@ class Template:
         "_after_tag",
         "_before_date",
         "_before_tag",
+        "_behind_tag",
         "_date",
+        "_octets",
         "_sibling",
         "_told",
         "bodiless",
-        "length",
         "slot",
         "start",
     )
@@ -168,25 +167,33 @@ class Template:
         self._before_date, rest = _around(_head_of(answer), b"Date")
         self._after_date, rest = _around(rest, b"ETag")
         self._after_tag, self._after_length = _around(rest, b"Content-Length")
-        self._date = self._before_tag = b""
+        self._date = self._before_tag = self._behind_tag = b""
+        self._octets = -1
         self._sibling = sibling
         self._told = told.split(slot.decode("ascii"))
         self.bodiless = bodiless
-        self.length = 0
         self.slot, self.start = slot, start
 
     def message(self, date: bytes) -> Message | None:
         """The answer of this date, or None for: ask anew."""
-        document = self._sibling(self.slot)
-        if document is None:
+        found = self._sibling(self.slot)
+        if found is None:
             return None
-        body = document.body
-        self.length = 0 if self.bodiless else len(body)
+        body, tag = found
         if date is not self._date:
             self._date, self._before_tag = date, self._before_date + date + self._after_date
-        length = b"%d" % len(body)
-        head = self._before_tag + document.etag + self._after_tag + length + self._after_length
-        return _joined(head, body, self.bodiless)
+        if len(body) != self._octets:  # of the keys of one algorithm most are as long
+            self._octets = len(body)
+            self._behind_tag = self._after_tag + b"%d" % len(body) + self._after_length
+        if self.bodiless or len(body) > _WORTH_KEEPING:
+            head = self._before_tag + tag + self._behind_tag
+            return (head,) if self.bodiless else (head, body)
+        return (b"".join((self._before_tag, tag, self._behind_tag, body)),)
+
+    @property
+    def length(self) -> int:
+        """Octets of the body that was sent."""
+        return 0 if self.bodiless else self._octets
 
     @property
     def told(self) -> str:

@@ -47,6 +47,10 @@ _HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length; a body of that many octets has no end."""
 
+_READ = 8192
+"""Octets that are read at once. Twisted's 64 KiB are more than requests have, and to make so much
+room and give it back takes as long as to read a small one."""
+
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""
 
@@ -134,6 +138,7 @@ class Channel(http.HTTPChannel):
         super().connectionMade()
         if type(self.transport) is Server:  # plain TCP, whose octets nothing else touches
             self._socket = self.transport.socket
+            self.transport.bufferSize = _READ
         self._at_rest = not self.site.draining
 
     def dataReceived(self, data: bytes) -> None:

@@ -1,15 +1,14 @@
 """GET /.well-known/: the documents with the public keys."""
 
 import re
-from collections.abc import Callable
-from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from jwksd.documents import Document
+from jwksd.documents import Document, single_body
 from jwksd.issuer import Issuer, no_such_key
+from jwksd.keys import Key
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
 from jwksd.web.lane import Again, Repeat
 from jwksd.web.negotiation import names, none_match
@@ -71,10 +70,9 @@ def respond_key_set(
 class KeySetResource(JsonResource):
     """A JWK Set, and how long it may be cached, as they are at each request."""
 
-    def __init__(self, issuer: Issuer, document: Callable[[], Document | None]) -> None:
+    def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
-        self._document = document
 
     def options_headers(self) -> Headers:
         return PREFLIGHT
@@ -86,53 +84,55 @@ class KeySetResource(JsonResource):
         return None
 
     def _respond(self, request: Request) -> None:
-        document, cache_control = self._document(), self._issuer.cache_control
-        assert document is not None  # noqa: S101  # it was found a moment ago
-        repeat = self.repeat(document, cache_control)
-        respond_key_set(request, document, cache_control, repeat)
-
-    def repeat(self, document: Document, cache_control: bytes) -> Repeat:
-        """How this answer is given again."""
+        document, cache_control = self._issuer.key_set(), self._issuer.cache_control
 
         def again() -> bytes | None:
             return document.body if self.is_current(document, cache_control) else None
 
-        return Repeat(again, len(document.body))
+        repeat = Repeat(again, len(document.body))
+        respond_key_set(request, document, cache_control, repeat)
 
     def is_current(self, document: Document, cache_control: bytes) -> bool:
         """Whether the same answer would be given now."""
-        return self._document() is document and self._issuer.cache_control is cache_control
+        issuer = self._issuer
+        return issuer.key_set() is document and issuer.cache_control is cache_control
 
     async def _read_through(self, request: Request) -> None:
         """Another node may have answered a token, and this request be from who has it."""
         await self._issuer.refresh()
-        document = self._document()
-        assert document is not None  # noqa: S101  # the set is always there
         # Never to be repeated without asking the store again.
-        respond_key_set(request, document, self._issuer.cache_control)
+        respond_key_set(request, self._issuer.key_set(), self._issuer.cache_control)
 
 
-class SingleKeyResource(KeySetResource):
+class SingleKeyResource(JsonResource):
     """The set with one key, which does not change while the key lives."""
 
-    def __init__(self, issuer: Issuer, kid: str) -> None:
-        super().__init__(issuer, partial(issuer.find_key, kid))
-        self._kid = kid
+    def __init__(self, issuer: Issuer, key: Key) -> None:
+        super().__init__({b"GET": self._get, b"HEAD": self._get})
+        self._issuer = issuer
+        self._key = key
+
+    def options_headers(self) -> Headers:
+        return PREFLIGHT
 
     def _get(self, request: Request) -> None:
-        self._respond(request)
+        document, cache_control = self._key.document, self._issuer.cache_control
+        respond_key_set(request, document, cache_control, self._repeat(document, cache_control))
 
-    def repeat(self, document: Document, cache_control: bytes) -> Repeat:
-        """The same for every other key."""
-        issuer = self._issuer
+    def _repeat(self, document: Document, cache_control: bytes) -> Repeat:
+        key, issuer = self._key, self._issuer
 
-        def sibling(kid: bytes) -> Document | None:
-            if issuer.cache_control is not cache_control:
+        def again() -> bytes | None:
+            current = issuer.find_key(key.kid) is key and issuer.cache_control is cache_control
+            return document.body if current else None
+
+        def sibling(kid: bytes) -> tuple[bytes, bytes] | None:
+            other = issuer.find_key(kid.decode("latin-1"))
+            if other is None or issuer.cache_control is not cache_control:
                 return None
-            return issuer.find_key(kid.decode("latin-1"))
+            return single_body(other.member), other.etag
 
-        repeat = super().repeat(document, cache_control)
-        return repeat._replace(slot=self._kid.encode("ascii"), sibling=sibling)
+        return Repeat(again, len(document.body), key.kid.encode("ascii"), sibling)
 
 
 class WellKnownResource(NotFound):
@@ -143,7 +143,7 @@ class WellKnownResource(NotFound):
     def __init__(self, issuer: Issuer) -> None:
         super().__init__()
         self._issuer = issuer
-        self.putChild(b"jwks.json", KeySetResource(issuer, issuer.key_set))
+        self.putChild(b"jwks.json", KeySetResource(issuer))
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         kid = _KID_JSON.fullmatch(path)
@@ -152,8 +152,9 @@ class WellKnownResource(NotFound):
         return self._single_key(kid[1].decode("ascii"))
 
     def _single_key(self, kid: str, *, refreshed: bool = False) -> Resource:
-        if self._issuer.find_key(kid) is not None:
-            return SingleKeyResource(self._issuer, kid)
+        key = self._issuer.find_key(kid)
+        if key is not None:
+            return SingleKeyResource(self._issuer, key)
         if self._issuer.reads_through and not refreshed:
             return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
         return NotFound(no_such_key(kid))
