@@ -16,9 +16,10 @@ from jwksd.devclock import DevClock
 from jwksd.mintrequest import MintRequest
 from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
-from jwksd.web.lane import Entry, Lane, Repeat
+from jwksd.web.lane import Entry, Lane, LaneChannel
+from jwksd.web.repeat import Repeat
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Channel, Site
+from jwksd.web.site import Site
 from tests.support import NOW, SCHEDULE, make_issuer
 
 JWKS = "/.well-known/jwks.json"
@@ -297,7 +298,7 @@ class SiblingTests(LaneTestCase):
             for _ in range(3):
                 kid = self.mint().kid
                 ordinary = self.ordinary(kid, *fields, method=method)
-                with patch.object(Channel, "_learn") as learn:
+                with patch.object(LaneChannel, "_learn") as learn:
                     answer = self.ask(kid, *fields, method=method)
                 self.assertEqual(masked(answer), masked(ordinary))
                 self.assertEqual(learn.mock_calls, [])

@@ -15,9 +15,9 @@ from jwksd.issuer import Issuer
 from jwksd.mintrequest import MintRequest
 from jwksd.tokens import Members, Token
 from jwksd.web.base import NO_STORE, JsonResource, header, respond
-from jwksd.web.lane import Repeat
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters
+from jwksd.web.repeat import Repeat
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from twisted.web.server import Request
 from jwksd.documents import Document, document
 from jwksd.issuer import Issuer
 from jwksd.web.base import Headers, JsonResource, header
-from jwksd.web.lane import Repeat
+from jwksd.web.repeat import Repeat
 from jwksd.web.wellknown import PREFLIGHT, respond_document
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]

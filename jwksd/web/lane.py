@@ -12,34 +12,15 @@ kid too: a sibling gets the same answer with the body, the length and the tag of
 """
 
 import re
-from collections.abc import Callable
+from socket import socket
 from time import time
-from typing import NamedTuple
 
 from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
 
-Again = Callable[[], bytes | None]
-"""The body that the same request is to be answered with now, or None for: ask anew."""
-
-Sibling = Callable[[bytes], tuple[bytes, bytes] | None]
-"""Body and tag that the sibling with these octets is to be answered with now, or None."""
-
-
-class Repeat(NamedTuple):
-    """How the same request, octet for octet, is to be answered from now on.
-
-    Args:
-        again: as it was, with this body, as long as there is one.
-        keeps: octets that ``again`` keeps in memory.
-        slot: octets of the request in whose place each of its siblings has others, as many.
-        sibling: what these are answered with.
-    """
-
-    again: Again
-    keeps: int = 0
-    slot: bytes = b""
-    sibling: Sibling | None = None
-
+from jwksd.web.channel import Channel
+from jwksd.web.repeat import Repeat, Sibling
+from jwksd.web.request import Request, told
 
 END = b"\r\n\r\n"
 MAX_HEAD = 2048
@@ -276,3 +257,153 @@ class Lane:
         entry = self.entries.pop(request, None)
         if entry is not None:
             self._octets -= len(request) + entry.size
+
+
+class LaneChannel(Channel):
+    """A connection that the lane answers on, between two requests and nowhere else."""
+
+    _HTTPChannel__first_line: int
+
+    _at_rest = False
+    """Whether nothing of a request is here, in part or whole, read or answered."""
+
+    _answered_at = 0.0
+    _socket: socket | None = None
+    _recorded: list[bytes] | None = None
+    _done: Request | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if self.is_plain:
+            self._socket = self.transport.socket
+        self._at_rest = not self.site.draining
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._at_rest:
+            lane = self.site.lane
+            entry = lane.entries.get(data) or lane.find_sibling(data)
+            if entry is not None and self._repeat(data, entry):
+                return
+            data = self._one_by_one(data)
+            if not data:
+                return
+        super().dataReceived(data)
+        self._at_rest = self._is_at_rest()
+
+    def _one_by_one(self, data: bytes) -> bytes:
+        """Answer whole requests, known or new, each by itself; what is left is for the parser."""
+        while self._at_rest:
+            end = data.find(END, 0, MAX_HEAD) + len(END)
+            if end < len(END):
+                break
+            head, data = data[:end], data[end:]
+            lane = self.site.lane
+            entry = lane.entries.get(head) or lane.find_sibling(head)
+            if entry is None or not self._repeat(head, entry):
+                self._learn(head)
+        # What follows a request after which the connection ends is nobody's.
+        return b"" if self.transport.disconnecting else data
+
+    def _learn(self, head: bytes) -> None:
+        """Answer a request in the ordinary way, and remember how, if it can be repeated."""
+        self._recorded, self._done = [], None
+        super().dataReceived(head)
+        self._at_rest = self._is_at_rest()
+        recorded, request = b"".join(self._recorded), self._done
+        self._recorded = self._done = None
+        # A long answer may wait to be taken; it is whole all the same.
+        if request is None or request.repeat is None or not self._is_between_requests():
+            return
+        bodiless = request.method == b"HEAD"
+        self.site.lane.learn(head, recorded, request.repeat, told(request), bodiless=bodiless)
+
+    def _repeat(self, head: bytes, entry: Entry | Template) -> bool:
+        """Whether the request was answered as it was before."""
+        if self.transport.disconnecting:  # nobody would see the answer, nor use its token
+            return False
+        message = entry.message(self.site.lane.date())
+        if message is None:
+            self.site.lane.forget(head)
+            return False
+        self._answered_at = self.site.reactor.seconds()
+        self._send(message)
+        if self.site.access_log:
+            self.site.log_repeated(self, entry)
+        return True
+
+    def _send(self, message: Message) -> None:
+        """Send at once what the socket takes, if nothing waits; leave the rest to the reactor."""
+        sock, transport = self._socket, self.transport
+        if sock is None or transport.dataBuffer or transport._tempDataBuffer:
+            for piece in message:
+                transport.write(piece)
+            return
+        try:
+            sent = sock.send(message[0]) if len(message) == 1 else sock.sendmsg(message)
+        except OSError:  # would block, or is lost: the transport finds out which
+            sent = 0
+        for piece in message:
+            if sent < len(piece):
+                transport.write(piece[sent:])
+            sent = max(0, sent - len(piece))
+
+    def _is_at_rest(self) -> bool:
+        return self._is_between_requests() and not self.paused and not self._waitingForTransport
+
+    def _is_between_requests(self) -> bool:
+        return (
+            not self.requests
+            and not self._buffer
+            and not self._handlingRequest
+            and bool(self.line_mode)
+            and bool(self.persistent)
+            and self._HTTPChannel__first_line == 1  # 2: after the one empty line that is allowed
+            and not self.transport.disconnecting
+            and not self.site.draining
+        )
+
+    def requestDone(self, request: Request) -> None:
+        if self._recorded is not None:
+            self._done = request
+        super().requestDone(request)
+        if not self._busyReceiving:
+            self._at_rest = self._is_at_rest()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        if self._recorded is not None:
+            fields = [
+                b"%b: %b\r\n" % (name, value)
+                for name, values in headers.getAllRawHeaders()
+                for value in values
+            ]
+            self._recorded += [b"%b %b %b\r\n" % (version, code, reason), *fields, b"\r\n"]
+        super().writeHeaders(version, code, reason, headers)
+
+    def write(self, data: bytes) -> None:
+        if self._recorded is not None:
+            self._recorded.append(data)
+        super().write(data)
+
+    def _send100Continue(self) -> None:
+        # It goes past ``write``; an answer that has it before itself is not repeated.
+        if self._recorded is not None:
+            self._recorded.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+        super()._send100Continue()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        self._at_rest = False
+
+    def timeoutConnection(self) -> None:
+        rest = self._answered_at + (self.timeOut or 0) - self.site.reactor.seconds()
+        if not self.requests and rest > 0 and self.timeOut:
+            # What the lane answers moves no timer; the time that it would have given is given now.
+            period = self.timeOut
+            self.setTimeout(rest)
+            self.timeOut = period
+            return
+        super().timeoutConnection()
+
+    def drain(self) -> None:
+        self._at_rest = False
+        super().drain()

@@ -10,8 +10,8 @@ from jwksd.documents import Document, single_body
 from jwksd.issuer import Issuer, no_such_key
 from jwksd.keys import Key
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
-from jwksd.web.lane import Again, Repeat
 from jwksd.web.negotiation import names, none_match
+from jwksd.web.repeat import Again, Repeat
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
 _JSON, _JWK_SET = b"application/json", b"application/jwk-set+json"

@@ -29,10 +29,11 @@ from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
+from jwksd.web.channel import Channel
 from jwksd.web.faults import Faults
-from jwksd.web.lane import Entry
+from jwksd.web.lane import Entry, LaneChannel, Template
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Channel, Site
+from jwksd.web.site import Site
 from tests.support import NOW, make_issuer
 
 Pairs = Callable[[int, str], KeyPair]
@@ -77,18 +78,18 @@ class Numbered:
         return self._pair(next(self._numbers), alg)
 
 
-class LaneChannel(Channel):
+class CountingChannel(LaneChannel):
     """The channel as it is; it counts what the lane answers."""
 
     site: "CountingSite"
 
-    def _repeat(self, head: bytes, entry: Entry) -> bool:
+    def _repeat(self, head: bytes, entry: Entry | Template) -> bool:
         repeated = super()._repeat(head, entry)
         self.site.repeated += repeated
         return repeated
 
 
-class OrdinaryChannel(Channel):
+class OrdinaryChannel(LaneChannel):
     """A channel that is never at rest, so that every octet goes to the parser of twisted.web."""
 
     @property
@@ -354,7 +355,7 @@ class Twins:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.lane = Side(LaneChannel, options)
+        self.lane = Side(CountingChannel, options)
         self.ordinary = Side(OrdinaryChannel, options)
         self.sides = (self.lane, self.ordinary)
         self.moment = Moment(options.now)

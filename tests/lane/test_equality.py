@@ -4,14 +4,15 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from unittest import TestCase
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jwksd.web.site import Channel
+from jwksd.web.lane import Lane, LaneChannel, Template
 from tests.lane.__main__ import LEAST_SHARE
 from tests.lane.proof import World
-from tests.lane.sites import Different, LaneChannel, Options, Twins
+from tests.lane.sites import CountingChannel, Different, Options, Twins
 from tests.test_lane import JWKS, get
 
 REQUESTS = [
@@ -77,16 +78,16 @@ class ControlTests(TestCase):
     """The proof finds what is wrong: a lane that is broken is told apart."""
 
     def assert_told_apart(self, **broken: object) -> None:
-        kept = {name: getattr(Channel, name) for name in broken}
+        kept = {name: getattr(LaneChannel, name) for name in broken}
         for name, value in broken.items():
-            setattr(LaneChannel, name, value)
+            setattr(CountingChannel, name, value)
         try:
             with self.assertRaises(Different):
                 for number in range(16):
                     World(f"test:{number}").run()
         finally:
             for name in kept:
-                delattr(LaneChannel, name)
+                delattr(CountingChannel, name)
 
     def test_an_interim_answer_that_is_left_out_is_seen(self) -> None:
         """100 before the first answer and not before the second."""
@@ -97,15 +98,25 @@ class ControlTests(TestCase):
     def test_a_timer_that_is_not_moved_is_seen(self) -> None:
         """A connection that is closed while it is used."""
 
-        def timed_out(self: LaneChannel) -> None:
+        def timed_out(self: CountingChannel) -> None:
             self._answered_at = 0
-            Channel.timeoutConnection(self)
+            LaneChannel.timeoutConnection(self)
 
         self.assert_told_apart(timeoutConnection=timed_out)
 
     def test_a_connection_at_rest_too_early_is_seen(self) -> None:
         """The lane answers in the middle of another request."""
         self.assert_told_apart(_is_at_rest=lambda self: not self.transport.disconnecting)
+
+    def test_a_sibling_that_is_taken_for_another_is_seen(self) -> None:
+        """One key's document told as another's."""
+
+        def find_wrong(self: Lane, request: bytes) -> Template | None:
+            return next((t for t in self.templates.values() if b"GET" in request), None)
+
+        with patch.object(Lane, "find_sibling", find_wrong), self.assertRaises(Different):
+            for number in range(16):
+                World(f"test:{number}").run()
 
     def test_a_stale_set_is_seen(self) -> None:
         """A set that is told after it has changed."""

@@ -13,11 +13,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jwksd.mintrequest import MintRequest
+from jwksd.web.channel import Channel
 from jwksd.web.root import make_root
-from jwksd.web.site import Channel
 from tests.lane.sites import (
+    CountingChannel,
     CountingSite,
-    LaneChannel,
     Numbered,
     OrdinaryChannel,
     errors_logged,
@@ -187,29 +187,29 @@ class MisbehavingTests(TestCase):
     async def test_a_client_that_reads_nothing_costs_no_more(self) -> None:
         """Neither octets that wait for it, nor octets of it that wait; none is lost."""
         for keys, request in ((FEW, SHORT), (FEW, LONG), (MANY, LONG)):
-            lane = await self.stuffed(LaneChannel, keys, request)
+            lane = await self.stuffed(CountingChannel, keys, request)
             await self.stuffed(OrdinaryChannel, keys, request)
             self.assertGreater(lane.site.repeated, 1)
 
     async def test_a_client_that_reads_octet_by_octet_gets_all(self) -> None:
         """The same answer each time, while the lane sends what the socket takes."""
-        for channel in (LaneChannel, OrdinaryChannel):
+        for channel in (CountingChannel, OrdinaryChannel):
             served = Served(self, channel, FEW)
             answer = await served.first_answer(SHORT)
             for _ in range(5):
                 await served.send(SHORT)
                 self.assertEqual(masked(await served.receive(len(answer), 1)), masked(answer))
-            self.assertEqual(served.site.repeated, 6 if channel is LaneChannel else 0)
+            self.assertEqual(served.site.repeated, 6 if channel is CountingChannel else 0)
             served.client.socket.close()
             await served.gone()
 
     async def test_a_large_document_is_sent_in_parts(self) -> None:
         """What the socket does not take at once follows, in order."""
-        for channel in (LaneChannel, OrdinaryChannel):
+        for channel in (CountingChannel, OrdinaryChannel):
             served = Served(self, channel, MANY)
             answer = await served.first_answer(SHORT)
             self.assertGreater(len(answer), 2 * BUFFER)
-            self.assertEqual(served.site.repeated, channel is LaneChannel)
+            self.assertEqual(served.site.repeated, channel is CountingChannel)
             for most in (1_000, 1 << 20):
                 await served.send(SHORT * 3)
                 self.assertEqual(
@@ -220,7 +220,7 @@ class MisbehavingTests(TestCase):
 
     async def test_nothing_is_left_of_a_client_that_leaves_in_the_middle(self) -> None:
         """With a reset or in order, while a large answer is sent or waits: no error is logged."""
-        for channel in (LaneChannel, OrdinaryChannel):
+        for channel in (CountingChannel, OrdinaryChannel):
             for leave in (Client.reset, lambda client: client.socket.close()):
                 for pipelined in (1, 200):
                     served = Served(self, channel, MANY)
@@ -239,7 +239,7 @@ class MisbehavingTests(TestCase):
 
     async def test_a_client_that_leaves_between_octets_of_a_request(self) -> None:
         """Wherever it stops, and however: nothing is logged, and nothing is left."""
-        for channel in (LaneChannel, OrdinaryChannel):
+        for channel in (CountingChannel, OrdinaryChannel):
             for at in range(0, len(SHORT), 7):
                 served = Served(self, channel, FEW)
                 with errors_logged() as errors:

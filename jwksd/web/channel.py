@@ -1,0 +1,140 @@
+"""The channel: one connection, twisted.web's, that answers what is no request, and ends in order.
+
+The laws of the channel:
+1. Bytes that are no request are answered with a problem document, then the connection is closed.
+2. While a client takes no answers, no more requests of it are read.
+3. ``drain`` lets a request that has begun finish; then the connection is closed.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.http import datetimeToString
+from zope.interface import implementer
+
+from jwksd.errors import (
+    HeadTooLarge,
+    JwksdError,
+    MalformedRequest,
+    RequestTimeout,
+)
+from jwksd.web.base import header, problem, problem_headers
+
+_LONGEST_LENGTH = 15
+"""Digits of a Content-Length; a body of that many octets has no end."""
+
+_READ = 8192
+"""Octets that are read at once. Twisted's 64 KiB are more than requests have, and to make so much
+room and give it back takes as long as to read a small one."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Channel(http.HTTPChannel):
+    """One connection. ``is_plain`` says that nothing but the transport touches its octets."""
+
+    site: Any
+    transport: Any
+    is_plain = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if type(self.transport) is Server:
+            self.is_plain = True
+            self.transport.bufferSize = _READ
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        # twisted.web looks for close in the first field line only, and between spaces.
+        options = header(request, b"connection").lower().replace(b" ", b"").split(b",")
+        if b"close" in options:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent and not self.site.draining
+
+    def pauseProducing(self) -> None:
+        """The client takes no more answers for now: read no more requests of it.
+
+        twisted.web goes on with requests that it has read already, and goes on reading when it is
+        told so from within a request; then answers that nobody takes would fill the memory.
+        """
+        super().pauseProducing()
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has taken what there was: go on where we stopped."""
+        self.paused = False
+        super().resumeProducing()
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more: write what is written already, and give up the rest."""
+        self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never called: we do not close our half alone."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.site.connection_closed(self)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._tell(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+        self.loseConnection()
+
+    def timeoutConnection(self) -> None:
+        if self.requests:
+            self._tell(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
+        super().timeoutConnection()
+
+    def drain(self) -> None:
+        """Close now if no request has begun, else after the one that has."""
+        if self.requests:
+            self.persistent = 0
+        else:
+            self.loseConnection()
+
+    def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
+        # twisted.web takes the coding "identity", which RFC 9112 §7 took away, and gives a length
+        # of thousands of digits to int(), which raises.
+        unknown_coding = name == b"Transfer-Encoding" and value.lower() != b"chunked"
+        if unknown_coding or (name == b"Content-Length" and len(value) > _LONGEST_LENGTH):
+            self._respondToBadRequestAndDisconnect()
+            self.length = None
+            return False
+        chosen: bool = super()._maybeChooseTransferDecoder(name, value)
+        return chosen
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # twisted.web calls this for all that it cannot parse, and would answer without a body.
+        if self._receivedHeaderSize > self.totalHeadersSize:
+            limit = self.totalHeadersSize
+            error: JwksdError = HeadTooLarge(f"the head has more than {limit} octets")
+        elif self._receivedHeaderCount > self.maxHeaders:
+            error = HeadTooLarge(f"the head has more than {self.maxHeaders} fields")
+        else:
+            error = MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)")
+        self._tell(error)
+        self.loseConnection()
+
+    def _tell(self, error: JwksdError) -> None:
+        """Write an error where there is no request to answer."""
+        body = problem(error)
+        reason = HTTPStatus(error.status).phrase.encode("ascii")
+        fields = [
+            (b"Server", b"jwksd"),
+            (b"Date", datetimeToString()),
+            (b"Connection", b"close"),
+            (b"Content-Length", b"%d" % len(body)),
+            *problem_headers(error),
+        ]
+        head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
+        head += b"".join(b"%b: %b\r\n" % field for field in fields)
+        is_head = getattr(self, "_command", b"") == b"HEAD"
+        self.transport.write(head + b"\r\n" + (b"" if is_head else body))

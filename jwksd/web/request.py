@@ -1,0 +1,105 @@
+"""The request: twisted.web's, with a bounded body, problem documents, and its line in the log.
+
+The laws of the request:
+1. A body is never kept beyond ``MAX_BODY`` octets. What exceeds it is read and dropped, so that the
+   client gets to see the answer.
+2. The access log never holds a query: clients put passwords there.
+"""
+
+import re
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.http import datetimeToString
+
+from jwksd.errors import MalformedRequest
+from jwksd.web.base import error_of, respond_problem
+from jwksd.web.parameters import MAX_BODY
+from jwksd.web.repeat import Repeat
+
+_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+
+
+class Request(server.Request):
+    """A request whose body is bounded, and whose failures are problem documents."""
+
+    defaultContentType = None
+
+    channel: Any
+    content: BytesIO
+    repeat: Repeat | None = None
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        # One octet too many is kept, by which read_body sees that there were more.
+        self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
+
+    def process(self) -> None:
+        self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        if not self.path.startswith(b"/") and self.path != b"*":
+            self._accept_absolute_form()
+        if self._is_well_formed():
+            super().process()
+        else:
+            self.setHeader(b"Date", datetimeToString())
+            self.setHeader(b"Connection", b"close")
+            self.channel.persistent = 0
+            respond_problem(
+                self,
+                MalformedRequest("an HTTP/1.1 request has one Host, and a path that begins with /"),
+            )
+
+    def _is_well_formed(self) -> bool:
+        """RFC 9112 §3.2: one valid Host field, from HTTP/1.1 on, and a target that we can serve."""
+        if self.path == b"*":
+            return self.method == b"OPTIONS"
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            return False
+        return self.path.startswith(b"/") and (bool(hosts) or self.clientproto != b"HTTP/1.1")
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting:
+            self.setHeader(b"Server", b"jwksd")
+            if self.channel.site.dev:
+                self.setHeader(b"Jwksd-Dev", b"on")
+            if self.channel.site.draining:
+                self.setHeader(b"Connection", b"close")
+        super().write(data)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        respond_problem(self, error_of(self, reason))
+        return reason
+
+    def _accept_absolute_form(self) -> None:
+        """``GET http://host/path``: a server must accept it (RFC 9112 §3.2.2)."""
+        try:
+            target = urlsplit(self.uri)
+        except ValueError:
+            return
+        if target.scheme in (b"http", b"https"):
+            self.path = target.path or b"/"
+
+
+def access_log_line(timestamp: str, request: http.Request) -> str:
+    """A line of the access log: common log format, without the query."""
+    return log_line(request.getClientAddress(), timestamp, told(request), request.sentLength)
+
+
+def log_line(address: IAddress, timestamp: str | None, what: str, length: int) -> str:
+    """A line of the access log about an answer with a body of so many octets."""
+    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {what} {length or '-'}"
+
+
+def told(request: http.Request) -> str:
+    """What the access log tells of a request and its answer, client, time and length aside."""
+    path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
+    method = request.method[:20].decode("ascii", "backslashreplace")
+    version = request.clientproto.decode("ascii", "backslashreplace")
+    return f'"{method} {path} {version}" {request.code}'
