@@ -6,14 +6,15 @@ order that differs between processes. The indexes beside it settle that:
 1. A kid is live if ``_by_kid`` has it. A key comes into the JWKSet when that is asked for, and not
    before: its JWK takes longer to make, and more memory, than all else that is kept of it.
 2. The documents' order is oldest first, then kid: the same in every process.
-3. A change costs the same however many keys there are. What can wait waits for the next document,
-   which looks at every key anyway: putting new keys in order, and forgetting those that are gone.
+3. A change costs the same on average however many keys there are. What can wait waits for the next
+   document, which looks at every key anyway: putting new keys in order, and letting go of those
+   that are gone. Where nobody asks for one, these are let go of when they outnumber the live.
 4. The document of all keys is built when it is first asked for after a change, and kept.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 
 from jwcrypto.jwk import JWKSet
@@ -59,6 +60,9 @@ class _Expiries:
         kids.remove(kid)
         if not kids:
             del self._kids[second]
+            if len(self._seconds) > 2 * len(self._kids) + 8:
+                self._seconds = list(self._kids)
+                heapify(self._seconds)
 
     def pop(self, now: float) -> list[str]:
         """Those whose second has come; they are forgotten."""
@@ -112,7 +116,7 @@ class KeyStore:
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")
         if kid in self._gone:
-            self._tidy()
+            self._let_go()
         self._by_kid[kid] = self._unbuilt[kid] = key
         self._new.append(key)
         if key.expires is not None:
@@ -135,7 +139,8 @@ class KeyStore:
         if not self._expiries.is_due(now):
             return 0
         due = self._expiries.pop(now)
-        self._forget([self._by_kid.pop(kid) for kid in due])
+        if due:
+            self._forget([self._by_kid.pop(kid) for kid in due])
         return len(due)
 
     def remove(self, kid: str) -> bool:
@@ -163,16 +168,20 @@ class KeyStore:
                 members.discard(key.public)
             self._gone.add(key.kid)
         self._document = None
-        if len(self._gone) > len(self._by_kid):  # nobody may ever ask for a document
-            self._tidy()
+        if len(self._gone) > len(self._by_kid):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Have neither ``_by_age`` nor ``_new`` hold a key that is gone."""
+        gone, self._gone = self._gone, set()
+        self._by_age = [key for key in self._by_age if key.kid not in gone]
+        self._new = [key for key in self._new if key.kid not in gone]
 
     def _tidy(self) -> None:
         """Have ``_by_age`` be every live key, in the documents' order."""
-        gone, self._gone = self._gone, set()
+        if self._gone:
+            self._let_go()
         new, self._new = self._new, []
-        if gone:
-            self._by_age = [key for key in self._by_age if key.kid not in gone]
-            new = [key for key in new if key.kid not in gone]
         if new:
             first = bisect_left(self._by_age, min(map(_order, new)), key=_order)
             self._by_age[first:] = sorted(self._by_age[first:] + new, key=_order)

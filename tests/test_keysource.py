@@ -46,6 +46,7 @@ class KeySourceTests(SynchronousTestCase):
         reserve: int = 0,
         max_waiting: int = 4,
         quick_reserve: int = 0,
+        quick: Threads | None = None,
     ) -> KeySource:
         def make(alg: str, number: int) -> list[KeyPair]:
             self.made += [alg] * number
@@ -58,7 +59,7 @@ class KeySourceTests(SynchronousTestCase):
             make=make,
             run=self.threads.run,
             threads=threads,
-            run_quick=self.threads.run,
+            run_quick=(quick or self.threads).run,
             clock=self.clock,
             reserve=reserve,
             quick_reserve=quick_reserve,
@@ -156,12 +157,13 @@ class KeySourceTests(SynchronousTestCase):
         """A thread that comes free makes what is waited for, not what is nice to have."""
         source = self.source(algorithms="RS256 RS512", reserve=4, threads=1)
         self.assertEqual(len(self.threads.jobs), 2)
-        source.take("RS256")
-        source.take("RS256")
-        source.take("RS256")
+        waiting = source.take("RS512")
+        for _ in range(2):  # begun before
+            self.threads.finish_one()
+        self.assertEqual(self.made, ["RS256", "RS256"])
         self.threads.finish_one()
-        self.threads.finish_one()
-        self.assertEqual(self.made[-1], "RS256")
+        self.assertEqual(self.made[-1], "RS512")
+        self.assertTrue(waiting.called)
 
     def test_a_job_makes_one_rsa_key_or_a_batch_of_quick_ones(self) -> None:
         """Quick kinds have a reserve of their own, if that is larger, filled by a job or two."""
@@ -195,12 +197,12 @@ class KeySourceTests(SynchronousTestCase):
 
     def test_quick_keys_do_not_wait_behind_slow_ones(self) -> None:
         """With every thread busy making RSA keys, a key that takes microseconds is begun."""
-        source = self.source(algorithms="RS256 ES256", threads=1, max_waiting=9)
+        threads = Threads()
+        source = self.source(algorithms="RS256 ES256", threads=1, max_waiting=9, quick=threads)
         slow = [source.take("RS256") for _ in range(9)]
         quick = source.take("ES256")
-        begun = self.threads.jobs[-1]
-        self.threads.jobs = [begun]
-        self.threads.finish_one()
+        self.assertEqual((len(self.threads.jobs), len(threads.jobs)), (2, 1))
+        threads.finish_one()
         self.assertEqual(self.successResultOf(quick).alg, "ES256")
         source.stop()
         for taker in slow:

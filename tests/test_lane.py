@@ -333,8 +333,8 @@ class SiblingTests(LaneTestCase):
         assert key is not None
         condition = f"If-None-Match: {key.etag.decode()}"
         for _ in range(3):
-            self.assertIn(b" 304 ", self.ask(one, condition))
             self.assertIn(b" 200 ", self.ask(two, condition))
+            self.assertIn(b" 304 ", self.ask(one, condition))
 
     def test_the_access_log_names_the_sibling(self) -> None:
         """Each line has the kid that was asked for, and the length that was sent."""
@@ -348,20 +348,38 @@ class SiblingTests(LaneTestCase):
             line = f'"GET /.well-known/{kid}.json HTTP/1.1" 200 {length}\n'
             self.assertIn(line, written[number])
 
-    def test_places_are_bounded(self) -> None:
-        """A client that puts the kid where it likes is answered, and fills no memory."""
-        for number in range(20):
-            kid = self.mint().kid
-            target = f"http://{'h' * number}/.well-known/{kid}.json"
-            self.assertIn(b" 200 OK", self.client.send(get(target)))
-        self.assertLessEqual(len(self.site.lane._places), 4)
-        self.assertLessEqual(len(self.site.lane.templates), 4)
+    def test_a_kid_elsewhere_decides_nothing(self) -> None:
+        """In the host, a field, a fragment, or spelt otherwise: there it is no key's."""
+        one, two = self.mint().kid, self.mint().kid
+        spelt = "".join(f"%{ord(letter):02x}" for letter in one)
+        for target, fields in (
+            (f"http://{one}/.well-known/{spelt}.json", ()),
+            (f"http://{one}@x/.well-known/{spelt}.json", ()),
+            (f"http://x/.well-known/{one}.json", ()),
+            (f"/.well-known/{spelt}.json#{one}", ()),
+            (f"/.well-known/{spelt}.json?{one}", ()),
+            (f"/.well-known/{spelt}.json", (f"Cookie: {one}",)),
+            (f"/.well-known/{one}.json", (f"Cookie: {one}",)),
+            (f"/.well-known/{one}.json?{one}", ()),
+        ):
+            with self.subTest(target=target, fields=fields):
+                for kid in (one, two):
+                    request = get(target, *fields).replace(one.encode(), kid.encode())
+                    ordinary = Client(self.make_site()).send(request)
+                    self.assertEqual(masked(self.client.send(request)), masked(ordinary))
+                self.assertEqual(self.site.lane.templates, {})
 
-    def test_templates_are_bounded(self) -> None:
-        """However many kinds of requests there are."""
+    def test_a_client_that_asks_oddly_takes_nothing_from_others(self) -> None:
+        """After hosts and fields of all kinds, siblings are known as before; memory is bounded."""
         for number in range(2 * lane.MAX_TEMPLATES):
+            self.client.send(get(f"http://{'h' * number}/.well-known/{self.mint().kid}.json"))
             self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
             self.assertLessEqual(len(self.site.lane.templates), lane.MAX_TEMPLATES)
+        self.ask(self.mint().kid)
+        kid = self.mint().kid
+        with patch.object(LaneChannel, "_learn") as learn:
+            self.assertIn(b" 200 OK", self.ask(kid))
+        self.assertEqual(learn.mock_calls, [])
 
 
 class RotatingSiblingTests(SiblingTests):
@@ -431,6 +449,31 @@ class BoundTests(SynchronousTestCase):
             known = Lane()
             self.learn(known, b"1", answer)
             self.assertEqual(known.entries, {})
+
+    def test_an_answer_without_what_siblings_differ_in_has_none(self) -> None:
+        """Date, tag and length, in this order, are what a template fills in."""
+        for fields, made in (
+            (b"Date: x\r\nETag: y\r\nContent-Length: 2", 1),
+            (b"Date: x\r\nContent-Length: 2\r\nETag: y", 0),
+            (b"ETag: y\r\nDate: x\r\nContent-Length: 2", 0),
+            (b"Date: x\r\nContent-Length: 2", 0),
+            (b"Date: x\r\nETag: y", 0),
+        ):
+            known = Lane()
+            repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
+            answer = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\nab"
+            known.learn(b"GET /kid", answer, repeat, "GET /kid", bodiless=False)
+            self.assertEqual((len(known.entries), len(known.templates)), (1, made))
+
+    def test_the_same_octets_elsewhere_are_another_request(self) -> None:
+        """Without their slots two requests may be alike that have them in different places."""
+        known = Lane()
+        repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
+        answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nETag: y\r\nContent-Length: 2\r\n\r\nab"
+        known.learn(b"GET /kid/", answer, repeat, "GET /kid/", bodiless=False)
+        known.learn(b"PUT //kid.", answer, repeat, "PUT //kid.", bodiless=False)
+        self.assertIsNotNone(known.find_sibling(b"GET /one/"))
+        self.assertIsNone(known.find_sibling(b"GET //one"))
 
     def test_a_large_body_is_not_copied(self) -> None:
         """It is sent as the second piece."""

@@ -40,7 +40,7 @@ def respond(
     Args:
         repeat: how the same request is to be answered again, with the same status and headers.
     """
-    request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see site.Request
+    request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see request.Request
     request.setResponseCode(status)
     for name, value in headers:
         request.setHeader(name, value)

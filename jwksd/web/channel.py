@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import datetimeToString
@@ -28,24 +27,13 @@ from jwksd.web.base import header, problem, problem_headers
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length; a body of that many octets has no end."""
 
-_READ = 8192
-"""Octets that are read at once. Twisted's 64 KiB are more than requests have, and to make so much
-room and give it back takes as long as to read a small one."""
-
 
 @implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
-    """One connection. ``is_plain`` says that nothing but the transport touches its octets."""
+    """One connection."""
 
     site: Any
     transport: Any
-    is_plain = False
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        if type(self.transport) is Server:
-            self.is_plain = True
-            self.transport.bufferSize = _READ
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         # twisted.web looks for close in the first field line only, and between spaces.

@@ -15,12 +15,14 @@ import re
 from socket import socket
 from time import time
 
+from twisted.internet.tcp import Server
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
 from jwksd.web.channel import Channel
 from jwksd.web.repeat import Repeat, Sibling
 from jwksd.web.request import Request, told
+from jwksd.web.transport import SmallReads
 
 END = b"\r\n\r\n"
 MAX_HEAD = 2048
@@ -40,7 +42,7 @@ _IN_ORDER = re.compile(rb"\r\nDate: .*\r\nETag: .*\r\nContent-Length: ", re.DOTA
 MAX_TEMPLATES = 64
 
 _PLACES = 4
-"""Where slots may be in a request: after GET, after HEAD, each with a host before it or without."""
+"""Where slots may be in a request. Under one path they are in two: after GET and after HEAD."""
 
 Message = tuple[bytes, ...]
 """An answer in as few pieces as is sensible."""
@@ -238,7 +240,7 @@ class Lane:
         if start in self._places or len(self._places) < _PLACES:
             self._places[start] = start + len(slot)
             if len(self.templates) >= MAX_TEMPLATES:
-                self.templates.clear()
+                del self.templates[next(iter(self.templates))]
             rest = request[:start] + request[start + len(slot) :]
             template = Template(answer, slot, start, sibling, told, bodiless=bodiless)
             self.templates[rest] = template
@@ -274,7 +276,7 @@ class LaneChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        if self.is_plain:
+        if type(self.transport) in (Server, SmallReads):  # whose octets nothing else touches
             self._socket = self.transport.socket
         self._at_rest = not self.site.draining
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from jwksd.errors import StartUpRefused
 from jwksd.web.site import Site
+from jwksd.web.transport import read_little
 
 
 def is_loopback(host: str) -> bool:
@@ -92,6 +93,7 @@ class Listener(Service):
             raise StartUpRefused(f"{name} does not listen at once, which start-up cannot wait for")
         if isinstance(results[0], Failure):
             raise StartUpRefused(f"cannot listen on {name}: {_reason(results[0].value)}")
+        read_little(results[0])
         return results[0]
 
     def _refuse_remote(self, name: str, address: IAddress) -> None:

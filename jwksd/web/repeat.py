@@ -16,7 +16,7 @@ class Repeat(NamedTuple):
     Args:
         again: as it was, with this body, as long as there is one.
         keeps: octets that ``again`` keeps in memory.
-        slot: octets of the request in whose place each of its siblings has others, as many.
+        slot: octets of the path in whose place each of its siblings has others, as many.
         sibling: what these are answered with.
     """
 

@@ -117,7 +117,11 @@ class SingleKeyResource(JsonResource):
 
     def _get(self, request: Request) -> None:
         document, cache_control = self._key.document, self._issuer.cache_control
-        respond_key_set(request, document, cache_control, self._repeat(document, cache_control))
+        repeat = self._repeat(document, cache_control)
+        # Elsewhere in the target, or spelt otherwise, a kid is not what decides the answer.
+        if not request.uri.startswith(b"/") or repeat.slot not in request.path:
+            repeat = repeat._replace(sibling=None)
+        respond_key_set(request, document, cache_control, repeat)
 
     def _repeat(self, document: Document, cache_control: bytes) -> Repeat:
         key, issuer = self._key, self._issuer

@@ -104,6 +104,11 @@ _MUTATIONS = (b"", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b":", b"\xff")
 _KID, _ETAG = re.compile(rb'"kid":"([\w-]{43})"'), re.compile(rb'\r\nETag: ("\w+")')
 
 
+def _spelt(kid: bytes) -> bytes:
+    """The same path segment for a server, in other octets (RFC 3986 §2.1)."""
+    return b"%%%02X" % kid[0] + kid[1:]
+
+
 class Grammar:
     """Requests by chance, about keys and tags that there are, or were a moment ago.
 
@@ -182,6 +187,9 @@ class Grammar:
             b"GET /readyz",
             b"GET /",
             b"GET http://localhost:8080" + JWKS,
+            b"GET http://localhost:8080/.well-known/" + kid + b".json",
+            b"GET http://" + kid + b"/.well-known/" + _spelt(kid) + b".json",
+            b"GET /.well-known/" + _spelt(kid) + b".json",
             b"OPTIONS " + JWKS,
             b"GET /dev/keys" if self._dev else b"GET /dev",
         )

@@ -1,0 +1,27 @@
+"""The transport of a connection: Twisted's, that reads no more at once than requests have."""
+
+from errno import EWOULDBLOCK
+from typing import Any
+
+from twisted.internet import main, tcp
+from twisted.internet.interfaces import IListeningPort
+
+READ = 8192
+"""Octets. To make room for Twisted's 64 KiB and give it back takes as long as to read a request."""
+
+
+class SmallReads(tcp.Server):
+    """Twisted's ``bufferSize`` would serve, but it also says when a client is slow to read."""
+
+    def doRead(self) -> Any:
+        try:
+            data = self.socket.recv(READ)
+        except OSError as error:
+            return None if error.errno == EWOULDBLOCK else main.CONNECTION_LOST
+        return self._dataReceived(data)
+
+
+def read_little(port: IListeningPort) -> None:
+    """Have the connections of a plain TCP port be such."""
+    if type(port) is tcp.Port:
+        port.transport = SmallReads
