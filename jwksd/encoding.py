@@ -15,6 +15,11 @@ def base64url(octets: bytes) -> bytes:
     return b2a_base64(octets, newline=False).translate(_URL_SAFE, b"=")
 
 
+def json_string(text: str) -> str:
+    """A JSON string, in ASCII."""
+    return _encode(text)
+
+
 def compact_json(members: Mapping[str, object]) -> bytes:
     """A JSON object without white space, in ASCII."""
     return _encode(members).encode("ascii")

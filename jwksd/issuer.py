@@ -262,9 +262,10 @@ class Issuer:
         now = int(self._now())
         lifetime = request.lifetime or self._lifetime
         exp = now - EXPIRED_SINCE if request.expired else now + lifetime
-        claims = {"iss": self.name, "iat": exp - lifetime, "exp": exp, "jti": self._new_id()}
+        iat, jti = exp - lifetime, self._new_id()
         if request.is_plain:
-            return Token(tokens.sign_plain(pair, claims), pair.kid, pair.alg, exp - lifetime, exp)
-        claims |= request.claims
+            text = tokens.sign_plain(pair, self.name, iat, exp, jti)
+            return Token(text, pair.kid, pair.alg, iat, exp)
+        claims = {"iss": self.name, "iat": iat, "exp": exp, "jti": jti, **request.claims}
         text = forge(pair, {**tokens.default_header(pair), **request.header}, claims)
         return Token(text, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))

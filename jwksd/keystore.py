@@ -14,62 +14,15 @@ order that differs between processes. The indexes beside it settle that:
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from operator import attrgetter
 
 from jwcrypto.jwk import JWKSet
 
 from jwksd.documents import Document, key_set
+from jwksd.expiries import Expiries
 from jwksd.keys import Key
 
 _order = attrgetter("created", "kid")
-
-
-class _Expiries:
-    """Kids by the second in which they expire."""
-
-    def __init__(self) -> None:
-        self._kids: dict[int, list[str]] = {}
-        self._seconds: list[int] = []
-        """A heap; it may have seconds of which no kid is left."""
-
-    def is_due(self, now: float) -> bool:
-        """Whether there may be one whose second has come."""
-        return bool(self._seconds) and self._seconds[0] <= now
-
-    def __len__(self) -> int:
-        return sum(map(len, self._kids.values()))
-
-    @property
-    def first(self) -> int | None:
-        """The first second in which one expires, or None."""
-        while self._seconds and self._seconds[0] not in self._kids:
-            heappop(self._seconds)
-        return self._seconds[0] if self._seconds else None
-
-    def add(self, second: int, kid: str) -> None:
-        kids = self._kids.get(second)
-        if kids is None:
-            self._kids[second] = [kid]
-            heappush(self._seconds, second)
-        else:
-            kids.append(kid)
-
-    def remove(self, second: int, kid: str) -> None:
-        kids = self._kids[second]
-        kids.remove(kid)
-        if not kids:
-            del self._kids[second]
-            if len(self._seconds) > 2 * len(self._kids) + 8:
-                self._seconds = list(self._kids)
-                heapify(self._seconds)
-
-    def pop(self, now: float) -> list[str]:
-        """Those whose second has come; they are forgotten."""
-        due: list[str] = []
-        while self._seconds and self._seconds[0] <= now:
-            due += self._kids.pop(heappop(self._seconds), ())
-        return due
 
 
 class KeyStore:
@@ -79,7 +32,7 @@ class KeyStore:
         self._jwks = JWKSet()
         self._unbuilt: dict[str, Key] = {}
         self._by_kid: dict[str, Key] = {}
-        self._expiries = _Expiries()
+        self._expiries = Expiries()
         self._by_age: list[Key] = []
         self._new: list[Key] = []
         """Keys that ``_by_age`` does not have yet."""
@@ -157,7 +110,7 @@ class KeyStore:
         """Forget every key, and answer how many there were."""
         keys = list(self._by_kid.values())
         self._by_kid.clear()
-        self._expiries = _Expiries()
+        self._expiries = Expiries()
         self._forget(keys)
         return len(keys)
 

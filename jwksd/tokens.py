@@ -14,7 +14,7 @@ from typing import Any
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
-from jwksd.encoding import base64url, compact_json
+from jwksd.encoding import base64url, compact_json, json_string
 from jwksd.errors import InvalidParameter
 from jwksd.keys import KeyPair
 
@@ -59,18 +59,21 @@ def sign(pair: KeyPair, header: Members, claims: Members) -> str:
     Raises:
         PrivateHalfDestroyed: when the key has no private half any more.
     """
-    return _sealed(pair, encode_segment(header), claims)
+    return _sealed(pair, encode_segment(header), encode_segment(claims))
 
 
-def sign_plain(pair: KeyPair, claims: Members) -> str:
-    """The same with the default header, which is encoded once for each key."""
+def sign_plain(pair: KeyPair, iss: str, iat: int, exp: int, jti: str) -> str:
+    """The same with the default header, and with these claims only."""
     if pair.head is None:
-        pair.head = encode_segment(default_header(pair))
-    return _sealed(pair, pair.head, claims)
+        # Of a kid and the name of an algorithm, nothing has to be escaped.
+        header = f'{{"alg":"{pair.alg}","typ":"JWT","kid":"{pair.kid}"}}'
+        pair.head = base64url(header.encode("ascii"))
+    claims = f'{{"iss":{json_string(iss)},"iat":{iat},"exp":{exp},"jti":{json_string(jti)}}}'
+    return _sealed(pair, pair.head, base64url(claims.encode("ascii")))
 
 
-def _sealed(pair: KeyPair, head: bytes, claims: Members) -> str:
-    signing_input = b"%b.%b" % (head, encode_segment(claims))
+def _sealed(pair: KeyPair, head: bytes, claims: bytes) -> str:
+    signing_input = b"%b.%b" % (head, claims)
     return (b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))).decode("ascii")
 
 

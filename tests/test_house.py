@@ -14,6 +14,7 @@ FLOORS = {
     "algorithms": 1,
     "documents": 1,
     "encoding": 1,
+    "expiries": 1,
     "keys": 1,
     "keystore": 1,
     "native": 1,

@@ -10,9 +10,20 @@ from jwcrypto.jwt import JWT
 
 from jwksd import tokens
 from jwksd.errors import InvalidParameter, PrivateHalfDestroyed
+from jwksd.keys import KeyPair
 from tests.support import key_pair
 
 CLAIMS = {"iss": "https://issuer.example", "iat": 100, "exp": 200, "jti": "j"}
+
+
+class PlainPair(KeyPair):
+    """A pair that signs at once."""
+
+    def __init__(self) -> None:
+        self.kid, self.alg, self.head = "kid", "RS256", None
+
+    def sign(self, signing_input: bytes) -> bytes:
+        return b"signature"
 
 
 class SignTests(TestCase):
@@ -31,7 +42,17 @@ class SignTests(TestCase):
         for pair in (key_pair(0), key_pair(1)):
             expected = tokens.sign(pair, tokens.default_header(pair), CLAIMS)
             for _ in range(2):
-                self.assertEqual(tokens.sign_plain(pair, CLAIMS), expected)
+                plain = tokens.sign_plain(pair, "https://issuer.example", 100, 200, "j")
+                self.assertEqual(plain, expected)
+
+    @given(iss=st.text(), iat=st.integers(), exp=st.integers(), jti=st.text())
+    def test_plain_claims_are_json_whatever_is_in_them(
+        self, iss: str, iat: int, exp: int, jti: str
+    ) -> None:
+        """Quotes, controls and letters of all scripts are as any JSON encoder has them."""
+        segment = tokens.sign_plain(PlainPair(), iss, iat, exp, jti).split(".")[1]
+        expected = tokens.encode_segment({"iss": iss, "iat": iat, "exp": exp, "jti": jti})
+        self.assertEqual(segment.encode("ascii"), expected)
 
     def test_a_destroyed_key_signs_nothing(self) -> None:
         """The one error of signing is passed on."""

@@ -1,11 +1,11 @@
 """MemoryStore: keys as long as the process lives. Every call is done when it returns."""
 
 from collections.abc import Callable, Collection, Mapping
-from heapq import heappop, heappush
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from jwksd.expiries import Expiries
 from jwksd.interfaces import Contents, IStore, Usage
 from jwksd.keys import Key, KeyPair
 from jwksd.lifecycle import Ring, State
@@ -25,7 +25,7 @@ class MemoryStore:
         self._keys: dict[str, Key] = {}
         self._pairs: dict[str, KeyPair] = {}
         self._usage: dict[str, Usage] = {}
-        self._expiries: list[tuple[int, str]] = []
+        self._expiries = Expiries()
 
     def open(self) -> Contents:
         return self._contents(())
@@ -56,18 +56,21 @@ class MemoryStore:
 
     def insert(self, key: Key) -> "Deferred[int]":
         self._keys[key.kid] = key
-        heappush(self._expiries, (key.expires or 0, key.kid))
+        if key.expires is not None:
+            self._expiries.add(key.expires, key.kid)
         return succeed(self._next_version())
 
     def withdraw(self, kids: Collection[str]) -> "Deferred[None]":
         for kid in kids:
-            self._keys.pop(kid, None)
+            key = self._keys.pop(kid, None)
+            if key is not None and key.expires is not None:
+                self._expiries.remove(key.expires, kid)
         self._next_version()
         return succeed(None)
 
     def expire(self, now: float) -> "Deferred[None]":
-        while self._expiries and self._expiries[0][0] <= now:
-            self._keys.pop(heappop(self._expiries)[1], None)
+        for kid in self._expiries.pop(now):
+            self._keys.pop(kid, None)
         return succeed(None)
 
     def count(self, usage: Mapping[str, Usage]) -> "Deferred[Mapping[str, Usage]]":

@@ -1,0 +1,52 @@
+"""Expiries: which keys expire when. Keys that share a second cost what one of them does."""
+
+from heapq import heapify, heappop, heappush
+
+
+class Expiries:
+    """Kids by the second in which they expire."""
+
+    def __init__(self) -> None:
+        self._kids: dict[int, list[str]] = {}
+        self._seconds: list[int] = []
+        """A heap; it may have seconds of which no kid is left."""
+
+    def is_due(self, now: float) -> bool:
+        """Whether there may be one whose second has come."""
+        return bool(self._seconds) and self._seconds[0] <= now
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kids.values()))
+
+    @property
+    def first(self) -> int | None:
+        """The first second in which one expires, or None."""
+        while self._seconds and self._seconds[0] not in self._kids:
+            heappop(self._seconds)
+        return self._seconds[0] if self._seconds else None
+
+    def add(self, second: int, kid: str) -> None:
+        """A key that expires in this second."""
+        kids = self._kids.get(second)
+        if kids is None:
+            self._kids[second] = [kid]
+            heappush(self._seconds, second)
+        else:
+            kids.append(kid)
+
+    def remove(self, second: int, kid: str) -> None:
+        """It is gone before."""
+        kids = self._kids[second]
+        kids.remove(kid)
+        if not kids:
+            del self._kids[second]
+            if len(self._seconds) > 2 * len(self._kids) + 8:
+                self._seconds = list(self._kids)
+                heapify(self._seconds)
+
+    def pop(self, now: float) -> list[str]:
+        """Those whose second has come; they are forgotten."""
+        due: list[str] = []
+        while self._seconds and self._seconds[0] <= now:
+            due += self._kids.pop(heappop(self._seconds), ())
+        return due
