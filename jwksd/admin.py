@@ -1,8 +1,9 @@
 """``jwksd kek`` and ``jwksd keys``: what an operator does to a store, beside servers at work."""
 
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -196,6 +197,10 @@ class RotateOptions(StoreOptions):
         print(f"the {alg} key is replaced as soon as that is safe")
 
 
+_LIKE_AN_OPTION = re.compile(r"-[A-Za-z0-9_-]{42}")
+"""A kid, which is 43 characters of base64url, that begins so."""
+
+
 class RevokeOptions(StoreOptions):
     """``jwksd keys revoke``."""
 
@@ -204,6 +209,13 @@ class RevokeOptions(StoreOptions):
         "Withdraws a key at once; if it is active, the next one takes over. Caches may hold it for"
         " as long as the documents may be cached. Give the --config of the servers."
     )
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        # One kid in 64 begins like an option.
+        given = list(options or ())
+        if given and _LIKE_AN_OPTION.fullmatch(given[-1]) and "--" not in given:
+            given.insert(-1, "--")
+        super().parseOptions(given)
 
     def parseArgs(self, kid: str) -> None:  # type: ignore[override]  # each has its own
         self["kid"] = kid

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from jwksd import cli
+from jwksd.admin import RevokeOptions
 from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
@@ -415,6 +416,16 @@ class ChangeTests(AdminTestCase):
         self.assertNotIn(first, {key.kid for key in server.keys})
         self.assertEqual(self.sign(server, int(self.clock.seconds()) + 60).kid, second)
         self.assertEqual(server.cache_control, b"public, max-age=60")
+
+    def test_a_kid_may_begin_as_an_option_does(self) -> None:
+        """One in 64 does; an option that there is not is refused all the same."""
+        for kid in ("-" + "3" * 42, "--" + "x" * 41, "A" * 43):
+            for separator in ([], ["--"]):
+                options = RevokeOptions()
+                options.parseOptions([*self.store, *separator, kid])
+                self.assertEqual(options["kid"], kid)
+        with self.assertRaisesRegex(StartUpRefused, "option -3"):
+            RevokeOptions().parseOptions([*self.store, "-3"])
 
     def test_the_key_of_one_token_is_revoked(self) -> None:
         """It is published no more."""
