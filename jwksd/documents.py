@@ -18,14 +18,9 @@ class Document(NamedTuple):
     etag: bytes
 
 
-def tag_of(body: bytes) -> bytes:
-    """The strong entity tag of these bytes."""
-    return b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"'
-
-
 def document(body: bytes) -> Document:
     """These bytes with their tag."""
-    return Document(body, tag_of(body))
+    return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
 
 
 def single_body(member: bytes) -> bytes:

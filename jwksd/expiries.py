@@ -15,9 +15,6 @@ class Expiries:
         """Whether there may be one whose second has come."""
         return bool(self._seconds) and self._seconds[0] <= now
 
-    def __len__(self) -> int:
-        return sum(map(len, self._kids.values()))
-
     @property
     def first(self) -> int | None:
         """The first second in which one expires, or None."""

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
 from jwksd.algorithms import ALGORITHMS, Algorithm
-from jwksd.documents import Document, single_body, tag_of
+from jwksd.documents import Document, document, single_body
 from jwksd.encoding import base64url
 from jwksd.errors import PrivateHalfDestroyed
 from jwksd.native import SIGNERS, Native, public_members
@@ -66,7 +66,7 @@ class KeyPair:
         self.alg = alg
         self.member = (_PUBLISHED[kty] % members).encode("ascii")
         """The public JWK, a member of a key set, as JSON text."""
-        self.etag = tag_of(single_body(self.member))
+        self.etag = document(single_body(self.member)).etag
         self.head: bytes | None = None
         """Where ``tokens`` keeps the encoded default header of this key."""
         self._algorithm = algorithm
@@ -165,7 +165,7 @@ class Key:
     @classmethod
     def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
         """A key of which a store has kept the published JWK."""
-        return cls(kid, alg, member, tag_of(single_body(member)), created, expires)
+        return cls(kid, alg, member, document(single_body(member)).etag, created, expires)
 
     @property
     def document(self) -> Document:

@@ -191,14 +191,14 @@ class NoProxyTestCase(TestCase):
 
 
 class VerifierTests:
-    """What holds for every library; ``library`` is its adapter."""
+    """What holds for every library; ``verifier`` is its adapter."""
 
-    library: Any
+    verifier: Any
 
     def assert_refused(self, why: type[Exception], token: str, url: str, iss: str) -> None:
         """The library raises exactly this, and not something that is only derived from it."""
         with self.assertRaises(why) as caught:
-            self.library.verify(token, url, iss)
+            self.verifier.verify(token, url, iss)
         self.assertIs(type(caught.exception), why)
 
     def test_it_accepts_a_token(self) -> None:
@@ -206,23 +206,23 @@ class VerifierTests:
         token = mint()
         for url in (all_keys(), own_key(token)):
             with self.subTest(url=url):
-                self.assertEqual(self.library.verify(token, url, issuer()), segment(token, 1))
+                self.assertEqual(self.verifier.verify(token, url, issuer()), segment(token, 1))
 
     def test_it_finds_exactly_one_key_by_the_kid(self) -> None:
         """However many are live, the document of one key holds one."""
         token = mint()
         mint()
-        self.assertEqual(self.library.count(own_key(token)), 1)
-        self.assertGreater(self.library.count(all_keys()), 1)
+        self.assertEqual(self.verifier.count(own_key(token)), 1)
+        self.assertGreater(self.verifier.count(all_keys()), 1)
 
     def test_it_finds_no_key_of_an_expired_token(self) -> None:
         """Its kid is not among all keys and has no document, and its exp has passed."""
         mint()
         token = mint("?expired=true")
         self.assertLess(segment(token, 1)["exp"], time.time())
-        self.assert_refused(self.library.no_key, token, all_keys(), issuer())
-        with self.assertRaisesRegex(self.library.no_document, "404"):
-            self.library.count(own_key(token))
+        self.assert_refused(self.verifier.no_key, token, all_keys(), issuer())
+        with self.assertRaisesRegex(self.verifier.no_document, "404"):
+            self.verifier.count(own_key(token))
 
     def test_it_refuses_a_changed_signature(self) -> None:
         """One bit is enough, wherever it is."""
@@ -230,26 +230,26 @@ class VerifierTests:
         for octet in (0, 128, -1):
             with self.subTest(octet=octet):
                 changed = flip(token, octet)
-                self.assert_refused(self.library.bad_signature, changed, all_keys(), issuer())
+                self.assert_refused(self.verifier.bad_signature, changed, all_keys(), issuer())
 
     def test_it_refuses_the_signature_of_another_key(self) -> None:
         """Claiming the kid of a published key does not help."""
         token = mint()
         forged = forge(segment(token, 1), segment(token, 0)["kid"])
-        self.assert_refused(self.library.bad_signature, forged, all_keys(), issuer())
+        self.assert_refused(self.verifier.bad_signature, forged, all_keys(), issuer())
 
     def test_it_refuses_another_issuer(self) -> None:
         """The issuer was looked at when the token was accepted."""
         token = mint()
-        self.assert_refused(self.library.bad_issuer, token, all_keys(), "http://localhost")
+        self.assert_refused(self.verifier.bad_issuer, token, all_keys(), "http://localhost")
 
     def test_it_refuses_an_expired_token_whose_key_it_has(self) -> None:
         """The expiry was looked at; the key is the test's own, for the daemon has dropped its."""
         url = publish_own_key(self)
         claims = segment(mint("?expired=true"), 1)
         valid = claims | {"exp": int(time.time()) + 600}
-        self.assertEqual(self.library.verify(forge(valid, "own"), url, issuer()), valid)
-        self.assert_refused(self.library.expired, forge(claims, "own"), url, issuer())
+        self.assertEqual(self.verifier.verify(forge(valid, "own"), url, issuer()), valid)
+        self.assert_refused(self.verifier.expired, forge(claims, "own"), url, issuer())
 
 
 def publish_own_key(case: TestCase) -> str:
@@ -274,19 +274,19 @@ def publish_own_key(case: TestCase) -> str:
 
 
 class PyJWTTests(VerifierTests, NoProxyTestCase):
-    library = PyJWT()
+    verifier = PyJWT()
 
 
 class JoserfcTests(VerifierTests, NoProxyTestCase):
-    library = Joserfc()
+    verifier = Joserfc()
 
 
 class AuthlibTests(VerifierTests, NoProxyTestCase):
-    library = Authlib()
+    verifier = Authlib()
 
 
 class PythonJoseTests(VerifierTests, NoProxyTestCase):
-    library = PythonJose()
+    verifier = PythonJose()
 
 
 class TokenTests(NoProxyTestCase):

@@ -209,6 +209,10 @@ class Lane:
             self._date = datetimeToString(now)
         return self._date
 
+    def find(self, request: bytes) -> Entry | Template | None:
+        """How a request is answered, if it or a sibling was before."""
+        return self.entries.get(request) or self.find_sibling(request)
+
     def find_sibling(self, request: bytes) -> Template | None:
         """How a request is answered of which a sibling was, unless it has been asked just now.
 
@@ -282,8 +286,7 @@ class LaneChannel(Channel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._at_rest:
-            lane = self.site.lane
-            entry = lane.entries.get(data) or lane.find_sibling(data)
+            entry = self.site.lane.find(data)
             if entry is not None and self._repeat(data, entry):
                 return
             data = self._one_by_one(data)
@@ -299,8 +302,7 @@ class LaneChannel(Channel):
             if end < len(END):
                 break
             head, data = data[:end], data[end:]
-            lane = self.site.lane
-            entry = lane.entries.get(head) or lane.find_sibling(head)
+            entry = self.site.lane.find(head)
             if entry is None or not self._repeat(head, entry):
                 self._learn(head)
         # What follows a request after which the connection ends is nobody's.
