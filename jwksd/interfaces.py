@@ -158,8 +158,10 @@ class IKeyPolicy(Interface):
             TooManyKeys: no token now; try again later.
         """
 
-    async def sign(alg: str, seal: Seal) -> Token:
+    async def sign(alg: str, seal: Seal, *, sound: bool = True) -> Token:
         """A token sealed with the right key, which is published before the token is answered.
+
+        One that is not ``sound`` is wrong on purpose: that it does not verify says nothing of us.
 
         Raises:
             TooManyKeys, TooManyWaiting, StoreAway, Stopping: no token now; try again later.

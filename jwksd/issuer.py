@@ -29,7 +29,7 @@ EXPIRED_SINCE = 3600
 
 def no_such_key(kid: str) -> UnknownKey:
     """The error of a kid that no document shows."""
-    return UnknownKey(f"no live key has the kid {kid}: it is unknown here, or has expired")
+    return UnknownKey(f"no live key has the kid {kid:.60}: it is unknown here, or has expired")
 
 
 class Issuer:
@@ -208,12 +208,13 @@ class Issuer:
         await self._policy.revoke(kid)
 
     async def reset_keys(self) -> int:
-        """Forget every key at once, and answer how many there were.
+        """Forget every key and what the self-check found of them, and answer how many there were.
 
         Raises:
             StoreAway: nothing was changed, or nothing is known of it.
         """
         count: int = await self._policy.reset()
+        self._self_check.forget()
         return count
 
     async def describe_keys(self) -> Mapping[str, object]:
@@ -250,7 +251,8 @@ class Issuer:
     async def _mint_when_ready(self, request: MintRequest, alg: str, forge: Forge) -> Token:
         seal = partial(self._sign, request, forge)
         if request.will_live(self._now()):
-            token: Token = await self._policy.sign(alg, seal)
+            sound = request.defect is None
+            token: Token = await self._policy.sign(alg, seal, sound=sound)
             return token
         pair = await self._source.take(alg)
         try:

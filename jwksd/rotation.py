@@ -173,7 +173,7 @@ class Rotation:
             return None
         return self._counted_token(pair, seal(pair))
 
-    async def sign(self, alg: str, seal: Seal) -> Token:
+    async def sign(self, alg: str, seal: Seal, *, sound: bool = True) -> Token:
         self._look()
         while True:
             pair = self._holdings.signers.get(alg)

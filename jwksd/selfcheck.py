@@ -48,9 +48,9 @@ def failure_of(token: str, published: bytes) -> str | None:
     kid = tokens.key_id(token)
     found = [key for key in json.loads(published)["keys"] if key["kid"] == kid]
     if len(found) != 1:
-        return f"{len(found)} published keys have the kid {kid}"
+        return f"{len(found)} published keys have the kid {kid!r:.60}"
     if not tokens.has_valid_signature(token, JWK(**found[0])):
-        return f"what key {kid} signs does not verify with the key that is published"
+        return f"what key {kid!r:.60} signs does not verify with the key that is published"
     return None
 
 
@@ -75,6 +75,7 @@ class SelfCheck:
         self._wanted: tuple[Probe, Published] | None = None
         self._timer: IDelayedCall | None = None
         self._running = False
+        self._outdated = False
         self._stopped = False
         self._earliest = 0.0
 
@@ -82,6 +83,11 @@ class SelfCheck:
         """Check these tokens against this document, which is asked for when the check begins."""
         self._wanted = (make, published)
         self._set_timer()
+
+    def forget(self) -> None:
+        """Forget the result, and that of a check under way: the keys that they are of are gone."""
+        self.failure = None
+        self._outdated = self._running
 
     def stop(self) -> None:
         """Check no more; nothing of it is left in the reactor."""
@@ -107,14 +113,18 @@ class SelfCheck:
         self._run(partial(_first_failure, make, document.body)).addBoth(self._done)
 
     def _done(self, result: str | Failure | None) -> None:
-        self._running = False
+        outdated, self._running, self._outdated = self._outdated, False, False
+        if not outdated:
+            self._judge(result)
+        self._set_timer()
+
+    def _judge(self, result: str | Failure | None) -> None:
         if not isinstance(result, Failure):
             self._conclude(result)
         elif not isinstance(result.value, PrivateHalfDestroyed):
             self._log.failure("the self-check could not be made", result)
             self._conclude("the self-check could not be made")
         # Otherwise a key was replaced meanwhile, of which we have been told.
-        self._set_timer()
 
     def _conclude(self, failure: str | None) -> None:
         if failure is not None:

@@ -9,9 +9,13 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from jwksd.algorithms import ALGORITHMS
+from jwksd.defects import DEFECTS
 from jwksd.documents import Document, key_set
+from jwksd.errors import UnknownKey
 from jwksd.keys import KeyPair
+from jwksd.keysource import generate
 from jwksd.selfcheck import INTERVAL, SelfCheck, failure_of, probe
+from jwksd.tokens import sign
 from tests.support import (
     SCHEDULE,
     HttpTestCase,
@@ -47,6 +51,13 @@ class FaultySource(KeysInOrder):
             return pair
         self.faulty -= 1
         return ForgetfulPair(pair)
+
+
+class QuickKeys(KeysInOrder):
+    """A fresh key at each call, of a kind that costs nothing to make."""
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        return generate(ALGORITHMS[alg], 0)
 
 
 class ReadinessTests(HttpTestCase):
@@ -99,6 +110,57 @@ class ReadinessTests(HttpTestCase):
                 self.request("POST", "/auth")
                 self.run_check()
                 self.assert_ready()
+
+    def test_a_defect_that_was_asked_for_is_no_failure(self) -> None:
+        """After a token of any row the server is ready, and has logged nothing critical."""
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for policy in POLICIES:
+            self.app = make_app(dev=True, policy=policy, source=QuickKeys(), algorithms=["ES256"])
+            self.app.issuer.start()
+            for name in (row.name for row in DEFECTS.values() if "EC" in row.kinds):
+                with self.subTest(policy=policy, defect=name):
+                    self.assertEqual(self.request("POST", f"/auth?defect={name}")[0].code, 200)
+                    self.run_check()
+                    self.assert_ready()
+        self.assertNotIn("critical", {event["log_level"].name for event in logged})
+
+    def test_a_defect_hides_no_failure(self) -> None:
+        """A token that is to verify is checked, although one that is not was asked for since."""
+        self.app = make_app(dev=True, source=FaultySource())
+        self.request("POST", "/auth")
+        self.request("POST", "/auth?defect=sig-flipped")
+        self.run_check()
+        self.assert_not_ready(key_pair(0).kid)
+
+    def test_a_reset_clears_a_failure(self) -> None:
+        """Its key is gone: the server is ready before another token is asked for, and after it."""
+        for policy in POLICIES:
+            for action in ("reset", "resetkeys"):
+                with self.subTest(policy=policy, action=action):
+                    self.app = make_app(dev=True, policy=policy, source=FaultySource())
+                    self.app.issuer.start()
+                    self.request("POST", "/auth")
+                    self.run_check()
+                    self.assert_not_ready(key_pair(0).kid)
+                    self.request("POST", f"/dev?action={action}")
+                    self.assert_ready()
+                    self.request("POST", "/auth")
+                    self.run_check()
+                    self.assert_ready()
+
+    def test_a_long_kid_is_cut(self) -> None:
+        """Sixty characters of it are shown, be it of a token or of a question."""
+        kid = "k" * 10_000
+        token = sign(key_pair(0), {"alg": "RS256", "kid": kid}, {})
+        with self.assertRaises(UnknownKey) as unknown:
+            self.app.issuer.single_key(kid)
+        revoked = self.request("POST", "/dev", json={"action": "revoke", "kid": kid})[1]
+        told = failure_of(token, key_set([]).body) or ""
+        for text in (told, unknown.exception.detail, json.loads(revoked)["detail"]):
+            self.assertRegex(text, "k{59}")
+            self.assertNotRegex(text, "k{61}")
 
     def test_a_rotating_server_without_a_key_is_not_ready(self) -> None:
         """It runs, which /healthz tells, and could not sign yet."""
@@ -184,6 +246,18 @@ class Machinery(HttpTestCase):
         check.check(lambda: probe([pair]), lambda: None)
         self.clock.advance(INTERVAL)
         self.assertIsNone(check.failure)
+
+    def test_what_is_found_of_keys_that_were_forgotten_meanwhile_is_no_failure(self) -> None:
+        """A check that is under way says nothing of the keys since; the next one does again."""
+        check = SelfCheck(self.clock, self.run_later)
+        wrong = ForgetfulPair(key_pair(0)).document
+        for forgotten in (True, False):
+            check.check(lambda: probe([key_pair(0)]), lambda: wrong)
+            self.clock.advance(INTERVAL)
+            if forgotten:
+                check.forget()
+            self.running.pop()()
+            self.assertEqual(check.failure is None, forgotten)
 
     def test_a_check_that_cannot_be_made_is_a_failure(self) -> None:
         """It proves nothing, so the server is not called ready."""
