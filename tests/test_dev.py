@@ -319,6 +319,21 @@ class FaultTests(DevTestCase):
         body = self.successResultOf(self.successResultOf(asked).content())
         self.assertEqual(of(body, "kid"), [kid])
 
+    def test_zero_is_a_value(self) -> None:
+        """Asked for, no delay is none, and not the second that it is where none is asked for; no
+        wait is told as such, and no time for a fault is none."""
+        for delay, seconds in (({"delay": 0}, 0), ({"delay": "0"}, 0), ({}, 1)):
+            with self.subTest(delay=delay):
+                self.act("fault", fault="delay", **delay)
+                asked = self.app.client.get("http://localhost:8080" + JWKS)
+                self.app.clock.advance(seconds)
+                self.app.client.flush()
+                self.assertEqual(self.successResultOf(asked).code, 200)
+        self.act("fault", fault="status", retry_after=0)
+        self.assertEqual(self.header(self.get()[0], "retry-after"), "0")
+        self.act("fault", fault="status", seconds=0)
+        self.assertEqual(self.get()[0].code, 200)
+
     def test_faults_are_counted_or_timed_and_queued(self) -> None:
         """Three answers of one, then ten seconds of the next, by real time."""
         self.act("fault", fault="empty", count=2)

@@ -146,13 +146,14 @@ class DevResource(JsonResource):
             count = 1
         status = _number(parameters, "status", 400, 599)
         retry_after = _number(parameters, "retry_after", 0, 86_400)
+        delay = _number(parameters, "delay", 0, 3600)
         return Fault(
             kind=str(kind),
             count=None if count is None else int(count),
             until=None if seconds is None else self._faults.reactor.seconds() + seconds,
             status=503 if status is None else int(status),
             retry_after=None if retry_after is None else int(retry_after),
-            delay=_number(parameters, "delay", 0, 3600) or 1.0,
+            delay=1.0 if delay is None else delay,
             location=_location(parameters.get("location", "/.well-known/jwks.json")),
             kid=_kid(parameters.get("kid")),
             stale=self._issuer.key_set(),
