@@ -474,3 +474,42 @@ class SelfTestTests(ProcessTestCase):
                 self.assertEqual(process.returncode, code, report)
                 self.assertEqual(report.splitlines()[-1], last)
                 self.assertEqual(report.count(" ... ok\n") > 0, "-v" in names)
+
+    def test_nothing_run_is_not_ok(self) -> None:
+        """Neither by a name that no test has, nor where each is skipped; the last line tells."""
+        (self.folder / "test_skipped.py").write_text(
+            "from unittest import TestCase, skip\n"
+            "from twisted.trial.unittest import SynchronousTestCase\n"
+            "class Plain(TestCase):\n"
+            "    @skip('always')\n"
+            "    def test_one(self): pass\n"
+            "class Trial(SynchronousTestCase):\n"
+            "    def test_one(self): self.skipTest('always')\n"
+        )
+        for names, last in (
+            (["-k", "nosuchname", "tests.test_dev"], "no test was found"),
+            (["tests.support.HttpTestCase"], "no test was found"),
+            (["test_skipped"], "every test was skipped"),
+        ):
+            with self.subTest(names=names):
+                process = self.start(*MAIN, "--test", *names, PYTHONPATH=str(self.folder))
+                _, report = process.communicate()
+                self.assertEqual(process.returncode, 1, report)
+                self.assertEqual(report.splitlines()[-1], f"NOTHING RUN: {last}")
+
+    def test_the_count_is_that_of_tests(self) -> None:
+        """A class of trial that only others are made from counts for nothing."""
+        (self.folder / "test_two.py").write_text(
+            "from twisted.trial.unittest import SynchronousTestCase, TestCase\n"
+            "class Base(SynchronousTestCase): pass\n"
+            "class Tests(Base):\n"
+            "    def test_one(self): pass\n"
+            "class Others(TestCase):\n"
+            "    def test_two(self): pass\n"
+        )
+        for names, ran in ((["test_two"], "2 tests"), (["-k", "two.Tests", "test_two"], "1 test")):
+            with self.subTest(names=names):
+                process = self.start(*MAIN, "--test", *names, PYTHONPATH=str(self.folder))
+                _, report = process.communicate()
+                self.assertIn(f"\nRan {ran} in ", report)
+                self.assertEqual((process.returncode, report.splitlines()[-1]), (0, "OK"))
