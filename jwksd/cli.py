@@ -1,5 +1,6 @@
 """The ``jwksd`` command."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -55,12 +56,16 @@ def run(options: Options) -> None:
     """
     from twisted.internet import reactor
 
-    service = makeService(options)
-    service.privilegedStartService()
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    # Not before it runs: until then a signal would end the process out of order.
-    reactor.callWhenRunning(start, service, reactor)
-    reactor.run()
+    log = textFileLogObserver(sys.stderr)
+    try:
+        service = makeService(options)
+        service.privilegedStartService()
+        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+        # Not before it runs: until then a signal would end the process out of order.
+        reactor.callWhenRunning(start, service, reactor)
+        reactor.run()
+    except KeyboardInterrupt:  # before the reactor runs, which has a handler of its own
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def start(service: Daemon, reactor: IReactorCore) -> None:

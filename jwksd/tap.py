@@ -42,6 +42,7 @@ from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck
 from jwksd.settings import OPTIONS, Option, Settings, resolve
+from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.tokens import Token
 from jwksd.web.faults import Faults
@@ -274,7 +275,9 @@ def makeService(options: Options) -> Daemon:
         local_only=_local_only(settings),
         bound=partial(_bound, issuer, settings),
     )
-    return Daemon(issuer, KeyService([threads, quick, signing], source, issuer), listener)
+    daemon = Daemon(issuer, KeyService([threads, quick, signing], source, issuer), listener)
+    StopSignals(reactor).setServiceParent(daemon)
+    return daemon
 
 
 def passed() -> float:

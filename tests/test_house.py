@@ -36,6 +36,7 @@ FLOORS = {
     "stores": 3,
     "web": 3,
     "settings": 4,
+    "signals": 4,
     "storage": 4,
     "admin": 4,
     "tap": 4,

@@ -139,22 +139,66 @@ class CommandTests(ProcessTestCase):
                     self.assertFalse(is_open(port))
 
     def test_whoever_reads_the_greeting_may_send_a_signal(self) -> None:
-        """From then on the stop is in order: here the signal comes while it is being written."""
+        """Or several: from then on the stop is in order, and happens once. Here the signals come
+        while the greeting is being written."""
         program = (
             "import os, sys\n"
             "class Signalling:\n"
             "    write = sys.stdout.write\n"
-            "    def flush(self): os.kill(os.getpid(), int(sys.argv[1]))\n"
+            "    def flush(self):\n"
+            "        for number in sys.argv[1:]: os.kill(os.getpid(), int(number))\n"
             "sys.stdout = Signalling()\n"
             "from jwksd.cli import serve\n"
             "serve(['--port', '0'])\n"
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with self.subTest(number=number):
-                process = self.start(sys.executable, "-c", program, str(int(number)))
+        term, interrupt = str(int(signal.SIGTERM)), str(int(signal.SIGINT))
+        for numbers in ([term], [interrupt], [term, term], [term, interrupt], [interrupt, term]):
+            with self.subTest(numbers=numbers):
+                process = self.start(sys.executable, "-c", program, *numbers)
                 output = "".join(process.communicate())
                 self.assertEqual(process.returncode, 0, output)
                 self.assertNotIn("Traceback", output)
+                self.assertEqual(output.count("shutting down"), 1)
+
+    def test_further_signals_change_nothing(self) -> None:
+        """Whoever runs it: what was begun is answered, and it ends as after the first."""
+        twistd = [*TWISTD, "-n", "--pidfile", str(self.folder / "pid"), "jwksd"]
+        for command, code in (*((command, 0) for command in COMMANDS), (twistd, -signal.SIGTERM)):
+            with self.subTest(command=command):
+                process = self.start(*command, "--port", "0", "--reserve", "0")
+                port = port_in(next(line for line in process.stdout if "http://" in line))
+                idle, begun = self.connect(port), self.connect(port)
+                ask(begun, "GET", JWKS)
+                begun.putrequest("POST", "/auth")
+                begun.putheader("Content-Type", "application/json")
+                begun.putheader("Content-Length", "2")
+                begun.endheaders()
+                ask(idle, "GET", JWKS)  # its answer comes after that was read
+                process.send_signal(signal.SIGTERM)
+                self.assertEqual(idle.sock.recv(1), b"")
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGINT)
+                begun.send(b"{}")
+                self.assertEqual(begun.getresponse().status, 200)
+                output = "".join(process.communicate())
+                self.assertEqual(process.returncode, code, output)
+                self.assertNotIn("Traceback", output)
+                self.assertEqual(output.count("shutting down"), 1)
+
+    def test_a_signal_before_it_serves_ends_it_silently(self) -> None:
+        """Here it comes while the store is opened; shells know the exit codes."""
+        program = (
+            "import os, sys\n"
+            "from jwksd import cli\n"
+            "def interrupted(service): os.kill(os.getpid(), int(sys.argv[1]))\n"
+            "cli.Daemon.privilegedStartService = interrupted\n"
+            "cli.serve(['--port', '0'])\n"
+        )
+        for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)):
+            with self.subTest(number=number):
+                process = self.start(sys.executable, "-c", program, str(int(number)))
+                self.assertEqual(process.communicate(), ("", ""))
+                self.assertEqual(process.returncode, code)
 
 
 class TwistdTests(ProcessTestCase):
