@@ -96,6 +96,14 @@ class UnsupportedMediaType(JwksdError):
     title = "Unsupported media type"
 
 
+class WrongHost(JwksdError):
+    """The request is for a server of another name (RFC 9110 §15.5.20)."""
+
+    slug = "wrong-host"
+    status = 421
+    title = "Wrong host"
+
+
 class HeadTooLarge(JwksdError):
     """The request line or the header section is too long (RFC 6585 §5)."""
 

@@ -47,6 +47,7 @@ class Settings:
     dev: bool = False
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
+    allowed_host: tuple[str, ...] = ()
     no_access_log: bool = False
     reuse_port: bool = False
     signing_threads: int = 0
@@ -154,6 +155,12 @@ def _interface(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if re.fullmatch(r"(?=.{1,253}$)([a-z0-9_-]+\.)*[a-z0-9_-]+\.?", text, re.I | re.A) is None:
+        raise ValueError("must be a host name such as jwksd.example, without scheme, port and path")
+    return text
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
@@ -255,6 +262,12 @@ OPTIONS: tuple[Option, ...] = (
         "allow-remote-minting", _flag, "let other machines in, and mint tokens for anyone there"
     ),
     Option("allow-remote-dev", _flag, "let other machines change the server by /dev"),
+    Option(
+        "allowed-host",
+        _host,
+        "one more host name by which this server may be asked; may be repeated",
+        repeatable=True,
+    ),
     Option("no-access-log", _flag, "write no line for each request"),
     Option("reuse-port", _flag, "let several processes with one --store listen on one --port"),
     Option("signing-threads", _integer(0, 64), "rotating: threads for RSA signatures; 0 for none"),

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from twisted.application.service import MultiService, Service
@@ -45,8 +46,9 @@ from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.tokens import Token
+from jwksd.web.admission import Admission, names
 from jwksd.web.faults import Faults
-from jwksd.web.listener import Listener, base_url
+from jwksd.web.listener import Listener, base_url, is_loopback
 from jwksd.web.reuseport import ReusePortEndpoint
 from jwksd.web.root import Dev, make_root
 from jwksd.web.site import Site
@@ -60,6 +62,19 @@ def _help(option: Option) -> str:
         return option.help
     text = ",".join(default) if isinstance(default, tuple) else default
     return f"{option.help} (default: {text})"
+
+
+def _collector(option: Option) -> Callable[[usage.Options, str], None]:
+    """The method by which Twisted hands over a value of an option that may be repeated."""
+
+    def collect(options: usage.Options, value: str) -> None:
+        options.setdefault(option.name, []).append(value)
+
+    collect.__doc__ = option.help
+    return collect
+
+
+_COLLECTORS = {f"opt_{option.field}": _collector(option) for option in OPTIONS if option.repeatable}
 
 
 class PlainOptions(usage.Options):
@@ -85,13 +100,7 @@ class ConfiguredOptions(PlainOptions):
 
     settings: Settings
 
-    def __init__(self) -> None:
-        super().__init__()
-        self["kek-file"] = []
-
-    def opt_kek_file(self, path: str) -> None:
-        """A file with the keys that encrypt private keys in the store; may be repeated."""
-        self["kek-file"].append(path)
+    opt_kek_file = _COLLECTORS["opt_kek_file"]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:
@@ -127,13 +136,9 @@ class Options(ConfiguredOptions):
         ),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self["listen"] = []
 
-    def opt_listen(self, description: str) -> None:
-        """A Twisted endpoint description instead of --port and --interface; may be repeated."""
-        self["listen"].append(description)
+for _name, _collect in _COLLECTORS.items():
+    setattr(Options, _name, _collect)
 
 
 def _read_config(path: str) -> dict[str, object]:
@@ -273,7 +278,7 @@ def makeService(options: Options) -> Daemon:
         _endpoints(reactor, settings),
         site,
         local_only=_local_only(settings),
-        bound=partial(_bound, issuer, settings),
+        bound=partial(_bound, issuer, settings, site),
     )
     daemon = Daemon(issuer, KeyService([threads, quick, signing], source, issuer), listener)
     StopSignals(reactor).setServiceParent(daemon)
@@ -363,13 +368,25 @@ def _local_only(settings: Settings) -> str:
     return ""
 
 
-def _bound(issuer: Issuer, settings: Settings, addresses: Sequence[IAddress]) -> None:
+def _admission(settings: Settings, issuer: str, addresses: Sequence[IAddress]) -> Admission:
+    """What is let in by a server with this issuer URL, listening there."""
+    hosts = [getattr(address, "host", None) for address in addresses]
+    local = all(is_loopback(host) for host in hosts if host is not None)
+    own = [urlsplit(issuer).netloc.rpartition("@")[2], *settings.allowed_host]
+    return Admission(
+        check_host=local or settings.dev or bool(settings.allowed_host),
+        hosts=names(name.encode("ascii") for name in own),
+    )
+
+
+def _bound(issuer: Issuer, settings: Settings, site: Site, addresses: Sequence[IAddress]) -> None:
     """Once the port is known: settle the issuer's name, and say what is open to whom."""
     urls = [url for url in map(base_url, addresses) if url is not None]
     if not issuer.name:
         if not urls:
             raise StartUpRefused("no --listen has a port to make the issuer URL of: give --issuer")
         issuer.name = f"http://localhost:{urls[0].rpartition(':')[2]}"
+    site.admission = _admission(settings, issuer.name, addresses)
     _log.info("{urls} serve as issuer {name}", urls=", ".join(urls), name=issuer.name)
     if settings.dev:
         _log.warn("--dev: any client can change this server by /dev; never use it in production")

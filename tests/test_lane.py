@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -40,9 +41,9 @@ def masked(answers: bytes) -> bytes:
 class Client:
     """A connection to a site, in memory."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, address: IAddress | None = None) -> None:
         self.transport = StringTransport()
-        self.channel: Any = site.buildProtocol(None)
+        self.channel: Any = site.buildProtocol(address)
         self.transport.abortConnection = self.lose  # type: ignore[method-assign]
         self.channel.makeConnection(self.transport)
         self.lost = False
@@ -353,9 +354,9 @@ class SiblingTests(LaneTestCase):
         one, two = self.mint().kid, self.mint().kid
         spelt = "".join(f"%{ord(letter):02x}" for letter in one)
         for target, fields in (
-            (f"http://{one}/.well-known/{spelt}.json", ()),
-            (f"http://{one}@x/.well-known/{spelt}.json", ()),
-            (f"http://x/.well-known/{one}.json", ()),
+            (f"http://{one}.localhost/.well-known/{spelt}.json", ()),
+            (f"http://{one}@localhost/.well-known/{spelt}.json", ()),
+            (f"http://localhost/.well-known/{one}.json", ()),
             (f"/.well-known/{spelt}.json#{one}", ()),
             (f"/.well-known/{spelt}.json?{one}", ()),
             (f"/.well-known/{spelt}.json", (f"Cookie: {one}",)),
@@ -372,7 +373,9 @@ class SiblingTests(LaneTestCase):
     def test_a_client_that_asks_oddly_takes_nothing_from_others(self) -> None:
         """After hosts and fields of all kinds, siblings are known as before; memory is bounded."""
         for number in range(2 * lane.MAX_TEMPLATES):
-            self.client.send(get(f"http://{'h' * number}/.well-known/{self.mint().kid}.json"))
+            self.client.send(
+                get(f"http://{'h' * number}.localhost/.well-known/{self.mint().kid}.json")
+            )
             self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
             self.assertLessEqual(len(self.site.lane.templates), lane.MAX_TEMPLATES)
         self.ask(self.mint().kid)

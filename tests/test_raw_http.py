@@ -695,13 +695,35 @@ class FramingTests(RawTestCase):
                 wire.send(start + fields + b"\r\n")
                 self.assertEqual(wire.read().status, 400)
 
-    def test_host_may_be_any_authority(self) -> None:
-        """Names, addresses, ports; and with HTTP/1.0 there need be none."""
-        for host in ("localhost", "127.0.0.1:8080", "[::1]:8080", "a.example", "A_b~c", ""):
-            with self.subTest(host=host):
+    def test_a_host_is_one_of_this_machine(self) -> None:
+        """Names of loopback, addresses and any port are served; every other authority gets 421."""
+        for status, hosts in (
+            (200, ("localhost", "127.0.0.1:8080", "[::1]:8080", "A.LocalHost.:1", "10.0.0.1")),
+            (421, ("a.example", "a.example:80", "A_b~c", "", ":80", "localhost.a.example")),
+        ):
+            for host in hosts:
+                for start in (f"GET {JWKS}", "POST /auth", "POST /dev?action=reset", "GET /no"):
+                    with self.subTest(host=host, start=start):
+                        wire = self.connect()
+                        wire.send(f"{start} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                        found = wire.read(start.split(" ")[0]).status
+                        self.assertEqual(
+                            found, 404 if (status, start) == (200, "GET /no") else status
+                        )
+
+    def test_a_target_in_absolute_form_has_a_host_too(self) -> None:
+        """RFC 9112 §3.2.2: it stands instead of Host, so neither may be another server's."""
+        for target, host, status in (
+            ("http://localhost", "localhost", 200),
+            ("http://a.example", "localhost", 421),
+            ("http://localhost", "a.example", 421),
+            ("http://u@localhost", "localhost", 421),
+            ("http:///", "localhost", 421),
+        ):
+            with self.subTest(target=target, host=host):
                 wire = self.connect()
-                wire.send(f"GET {JWKS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-                self.assertEqual(wire.read().status, 200)
+                wire.send(f"GET {target}{JWKS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                self.assertEqual(wire.read().status, status)
 
     def test_a_refusal_of_head_has_no_body(self) -> None:
         """RFC 9110 §9.3.2: the server must not send content, whatever the status."""

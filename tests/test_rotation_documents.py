@@ -86,7 +86,7 @@ class Client:
     def get(self, *requests: tuple[str, str]) -> list[Answer]:
         """The answers to requests, each a path and an If-None-Match."""
         sent = [
-            f"GET {path} HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\n\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\n\r\n"
             for path, tag in requests
         ]
         self._connection.transport.clear()

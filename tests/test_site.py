@@ -133,7 +133,9 @@ class RequestTests(SiteTestCase):
     def test_a_body_too_large_is_read_and_dropped(self) -> None:
         """The client sees 413, and its connection serves the next request."""
         connection = Connection(self.site)
-        connection.send(b"POST /auth HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
+        connection.send(
+            b"POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n"
+        )
         for _ in range(100):
             connection.send(b"x" * 100_000)
         self.assertTrue(connection.received.startswith(b"HTTP/1.1 413 "))
@@ -158,7 +160,7 @@ class RequestTests(SiteTestCase):
         self.site.logFile = LinesTo(lines)
         connection = Connection(self.site)
         connection.send(GET.replace(b".json", b".json?password=secret"))
-        connection.send(b"BREW /%FF HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.send(b"BREW /%FF HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertIn('"GET /.well-known/jwks.json HTTP/1.1" 200 11', lines[0])
         self.assertNotIn("secret", "".join(lines))
         self.assertIn(r'"BREW /%FF HTTP/1.1" 404', lines[1])

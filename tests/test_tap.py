@@ -1,5 +1,6 @@
 """The composition: what the options make, where it listens, and what start-up refuses."""
 
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,13 +11,16 @@ from jwcrypto.jwk import JWK
 from twisted.application.service import IServiceMaker
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from jwksd import __version__, cli
 from jwksd.errors import StartUpRefused
@@ -41,6 +45,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((settings.port, settings.lifetime, settings.dev), (0, 120, True))
         listen = options("--listen", "unix:a", "--listen", "unix:b").settings.listen
         self.assertEqual(listen, ("unix:a", "unix:b"))
+        hosts = options("--allowed-host", "a", "--allowed-host", "b.example.").settings.allowed_host
+        self.assertEqual(hosts, ("a", "b.example."))
 
     def test_where_keys_are_kept_arrives_too(self) -> None:
         """The store, every KEK file in order, and how long it may be away."""
@@ -91,7 +97,14 @@ class OptionsTests(SynchronousTestCase):
     def test_the_help_tells_the_defaults(self) -> None:
         """Every option stands in the help."""
         text = " ".join(str(Options()).split())
-        for part in ("--max-keys=", "(default: 10000)", "--dev", "--listen=", "--kek-file="):
+        for part in (
+            "--max-keys=",
+            "(default: 10000)",
+            "--dev",
+            "--listen=",
+            "--kek-file=",
+            "--allowed-host=",
+        ):
             self.assertIn(part, text)
 
 
@@ -143,6 +156,17 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(base_url(IPv4Address("TCP", "127.0.0.1", 80)), "http://127.0.0.1:80")
         self.assertEqual(base_url(IPv6Address("TCP", "::1", 80)), "http://[::1]:80")
         self.assertIsNone(base_url(UNIXAddress("/tmp/s")))
+
+
+@implementer(IAgentEndpointFactory)
+class Endpoints:
+    """The one endpoint, whatever is asked for."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        return self._endpoint
 
 
 class DaemonTests(TestCase):
@@ -258,6 +282,45 @@ class DaemonTests(TestCase):
             self.assertRegex(said, "cannot be decrypted: .* which was not given")
             per_token = ["--store", f"sqlite:///{folder}/keys.db"]
             self.assertIn("start with --policy rotating", await self.refusal(*per_token))
+
+    async def statuses(self, arguments: Sequence[str], hosts: Sequence[str]) -> list[int]:
+        """What a server that is started so answers to these hosts."""
+        service = self.start(*arguments)
+        client = self.client()
+        url = f"http://127.0.0.1:{service.listener.addresses[0].port}/healthz"
+        answers = [(await client.get(url, headers={"Host": host})).code for host in hosts]
+        await service.stopService()
+        return answers
+
+    async def test_a_server_is_asked_by_its_names(self) -> None:
+        """On loopback, with --dev, or once names are given; the issuer's host is one of them."""
+        remote = ("--interface", "0.0.0.0", "--allow-remote-minting")
+        issuer = ("--issuer", "https://u@Issuer.Example:8443/x")
+        given = ("--allowed-host", "more.example", "--allowed-host", "Last.Example")
+        hosts = ("localhost", "127.0.0.1:1", "issuer.example", "more.example", "last.example", "x")
+        for arguments, expected in (
+            ((), [200, 200, 421, 421, 421, 421]),
+            (issuer, [200, 200, 200, 421, 421, 421]),
+            ((*issuer, *given), [200, 200, 200, 200, 200, 421]),
+            (remote, [200] * 6),
+            ((*remote, "--dev", "--allow-remote-dev"), [200, 200, 421, 421, 421, 421]),
+            ((*remote, *given), [200, 200, 421, 200, 200, 421]),
+            (("--allow-remote-minting",), [200, 200, 421, 421, 421, 421]),
+        ):
+            with self.subTest(arguments=arguments):
+                self.assertEqual(await self.statuses(arguments, hosts), expected)
+
+    async def test_a_unix_socket_is_asked_by_any_name(self) -> None:
+        """What a proxy on this machine passes on as Host is the proxy's affair."""
+        with TemporaryDirectory() as folder:
+            issuer = "https://issuer.example"
+            service = makeService(options("--listen", f"unix:{folder}/s", "--issuer", issuer))
+            service.startService()
+            endpoint = UNIXClientEndpoint(reactor, f"{folder}/s")
+            agent = Agent.usingEndpointFactory(reactor, Endpoints(endpoint))
+            answer = await treq.client.HTTPClient(agent).get("http://any.example/healthz")
+            self.assertEqual((answer.code, await answer.text()), (200, '{"status":"ok"}'))
+            await service.stopService()
 
     async def test_other_machines_are_let_in_on_demand(self) -> None:
         """With the alarming option it listens on all interfaces."""

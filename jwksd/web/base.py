@@ -23,6 +23,9 @@ Handler = Callable[[Request], "Deferred[None] | None"]
 
 NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
 
+_PHRASES = {421: b"Misdirected Request"}
+"""Of the statuses that twisted.web does not know."""
+
 _log = Logger()
 
 
@@ -41,7 +44,7 @@ def respond(
         repeat: how the same request is to be answered again, with the same status and headers.
     """
     request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see request.Request
-    request.setResponseCode(status)
+    request.setResponseCode(status, _PHRASES.get(status))
     for name, value in headers:
         request.setHeader(name, value)
     if status not in (204, 304):

@@ -22,6 +22,7 @@ from jwksd.errors import (
     MalformedRequest,
     RequestTimeout,
 )
+from jwksd.web.admission import Admission
 from jwksd.web.base import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
@@ -34,6 +35,9 @@ class Channel(http.HTTPChannel):
 
     site: Any
     transport: Any
+
+    admission = Admission()
+    """Which requests are let in on it."""
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         # twisted.web looks for close in the first field line only, and between spaces.

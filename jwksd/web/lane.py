@@ -270,6 +270,9 @@ class LaneChannel(Channel):
 
     _HTTPChannel__first_line: int
 
+    lane: Lane
+    """Of the connections on which the same requests are let in."""
+
     _at_rest = False
     """Whether nothing of a request is here, in part or whole, read or answered."""
 
@@ -286,7 +289,7 @@ class LaneChannel(Channel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._at_rest:
-            entry = self.site.lane.find(data)
+            entry = self.lane.find(data)
             if entry is not None and self._repeat(data, entry):
                 return
             data = self._one_by_one(data)
@@ -302,7 +305,7 @@ class LaneChannel(Channel):
             if end < len(END):
                 break
             head, data = data[:end], data[end:]
-            entry = self.site.lane.find(head)
+            entry = self.lane.find(head)
             if entry is None or not self._repeat(head, entry):
                 self._learn(head)
         # What follows a request after which the connection ends is nobody's.
@@ -319,15 +322,15 @@ class LaneChannel(Channel):
         if request is None or request.repeat is None or not self._is_between_requests():
             return
         bodiless = request.method == b"HEAD"
-        self.site.lane.learn(head, recorded, request.repeat, told(request), bodiless=bodiless)
+        self.lane.learn(head, recorded, request.repeat, told(request), bodiless=bodiless)
 
     def _repeat(self, head: bytes, entry: Entry | Template) -> bool:
         """Whether the request was answered as it was before."""
         if self.transport.disconnecting:  # nobody would see the answer, nor use its token
             return False
-        message = entry.message(self.site.lane.date())
+        message = entry.message(self.lane.date())
         if message is None:
-            self.site.lane.forget(head)
+            self.lane.forget(head)
             return False
         self._answered_at = self.site.reactor.seconds()
         self._send(message)

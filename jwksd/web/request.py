@@ -4,6 +4,7 @@ The laws of the request:
 1. A body is never kept beyond ``MAX_BODY`` octets. What exceeds it is read and dropped, so that the
    client gets to see the answer.
 2. The access log never holds a query: clients put passwords there.
+3. No resource sees a request that is not let in.
 """
 
 import re
@@ -16,7 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.http import datetimeToString
 
-from jwksd.errors import MalformedRequest
+from jwksd.errors import JwksdError, MalformedRequest
+from jwksd.web.admission import judge
 from jwksd.web.base import error_of, respond_problem
 from jwksd.web.parameters import MAX_BODY
 from jwksd.web.repeat import Repeat
@@ -32,6 +34,7 @@ class Request(server.Request):
     channel: Any
     content: BytesIO
     repeat: Repeat | None = None
+    _target_host: tuple[bytes, ...] = ()
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
@@ -44,16 +47,28 @@ class Request(server.Request):
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         if not self.path.startswith(b"/") and self.path != b"*":
             self._accept_absolute_form()
-        if self._is_well_formed():
-            super().process()
-        else:
-            self.setHeader(b"Date", datetimeToString())
+        if not self._is_well_formed():
             self.setHeader(b"Connection", b"close")
             self.channel.persistent = 0
-            respond_problem(
-                self,
-                MalformedRequest("an HTTP/1.1 request has one Host, and a path that begins with /"),
+            self._refuse(
+                MalformedRequest("an HTTP/1.1 request has one Host, and a path that begins with /")
             )
+            return
+        error = self._judge()
+        if error is None:
+            super().process()
+        else:
+            self._refuse(error)
+
+    def _judge(self) -> JwksdError | None:
+        """Why it is not let in, or None."""
+        hosts = self.requestHeaders.getRawHeaders(b"host") or ()
+        return judge(self.channel.admission, hosts=(*self._target_host, *hosts))
+
+    def _refuse(self, error: JwksdError) -> None:
+        """Answer with an error where twisted.web has not begun to."""
+        self.setHeader(b"Date", datetimeToString())
+        respond_problem(self, error)
 
     def _is_well_formed(self) -> bool:
         """RFC 9112 §3.2: one valid Host field, from HTTP/1.1 on, and a target that we can serve."""
@@ -85,6 +100,7 @@ class Request(server.Request):
             return
         if target.scheme in (b"http", b"https"):
             self.path = target.path or b"/"
+            self._target_host = (target.netloc,)
 
 
 def access_log_line(timestamp: str, request: http.Request) -> str:

@@ -1,11 +1,15 @@
 """The site: the factory of connections, which knows them all and ends them in order."""
 
+from dataclasses import replace
+
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
+from jwksd.web.admission import Admission
 from jwksd.web.channel import Channel
 from jwksd.web.lane import Entry, Lane, LaneChannel, Template
 from jwksd.web.request import Request, access_log_line, log_line
@@ -15,7 +19,11 @@ GRACE = 30
 
 
 class Site(server.Site):
-    """The factory of connections, which knows them all."""
+    """The factory of connections, which knows them all.
+
+    Nobody reaches a Unix socket by a name, so there a Host says nothing. What is answered on one is
+    therefore remembered apart from what is answered on all others.
+    """
 
     protocol = LaneChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
     requestFactory = Request
@@ -38,13 +46,21 @@ class Site(server.Site):
         )
         self.dev = dev
         self.access_log = access_log
+        self.admission = Admission()
+        """Which requests are let in. It may be set until the first connection."""
         self.lane = Lane()
+        self.unix_lane = Lane()
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
-        channel: Channel = super().buildProtocol(addr)
+        channel: LaneChannel = super().buildProtocol(addr)
+        if isinstance(addr, UNIXAddress):
+            channel.admission = replace(self.admission, check_host=False)
+            channel.lane = self.unix_lane
+        else:
+            channel.admission, channel.lane = self.admission, self.lane
         self._channels.add(channel)
         return channel
 

@@ -67,6 +67,7 @@ BAD_FIELDS = (
 HOSTS = (
     HOST,
     HOST,
+    b"Host: a.localhost\r\n",
     b"Host: a.example\r\n",
     b"host:localhost\r\n",
     b"Host: \r\n",
@@ -188,7 +189,7 @@ class Grammar:
             b"GET /",
             b"GET http://localhost:8080" + JWKS,
             b"GET http://localhost:8080/.well-known/" + kid + b".json",
-            b"GET http://" + kid + b"/.well-known/" + _spelt(kid) + b".json",
+            b"GET http://" + kid + b".localhost/.well-known/" + _spelt(kid) + b".json",
             b"GET /.well-known/" + _spelt(kid) + b".json",
             b"OPTIONS " + JWKS,
             b"GET /dev/keys" if self._dev else b"GET /dev",
