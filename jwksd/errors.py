@@ -40,6 +40,14 @@ class InvalidParameter(JwksdError):
     title = "Invalid parameter"
 
 
+class CrossSite(JwksdError):
+    """A browser sends this for a page of another site, which may not change anything here."""
+
+    slug = "cross-site"
+    status = 403
+    title = "Request of another site"
+
+
 class UnknownPath(JwksdError):
     """Nothing is served at this path."""
 

@@ -48,6 +48,7 @@ class Settings:
     allow_remote_minting: bool = False
     allow_remote_dev: bool = False
     allowed_host: tuple[str, ...] = ()
+    cors_origin: tuple[str, ...] = ()
     no_access_log: bool = False
     reuse_port: bool = False
     signing_threads: int = 0
@@ -161,6 +162,19 @@ def _host(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    try:
+        fine = urlsplit(text).port != 0  # raises, too, where an address or a port is none
+    except ValueError:
+        fine = False
+    if (
+        not fine
+        or re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+", text, re.I | re.A) is None
+    ):
+        raise ValueError("must be an origin such as https://app.example, without a path")
+    return text
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
@@ -266,6 +280,12 @@ OPTIONS: tuple[Option, ...] = (
         "allowed-host",
         _host,
         "one more host name by which this server may be asked; may be repeated",
+        repeatable=True,
+    ),
+    Option(
+        "cors-origin",
+        _origin,
+        "an origin whose pages may call /auth and /token; may be repeated",
         repeatable=True,
     ),
     Option("no-access-log", _flag, "write no line for each request"),

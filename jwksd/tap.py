@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from twisted.application.service import MultiService, Service
@@ -46,7 +45,7 @@ from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.tokens import Token
-from jwksd.web.admission import Admission, names
+from jwksd.web.admission import Admission, names, origin_of
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url, is_loopback
 from jwksd.web.reuseport import ReusePortEndpoint
@@ -372,10 +371,13 @@ def _admission(settings: Settings, issuer: str, addresses: Sequence[IAddress]) -
     """What is let in by a server with this issuer URL, listening there."""
     hosts = [getattr(address, "host", None) for address in addresses]
     local = all(is_loopback(host) for host in hosts if host is not None)
-    own = [urlsplit(issuer).netloc.rpartition("@")[2], *settings.allowed_host]
+    own = origin_of(issuer)
+    allowed = [name.encode("ascii") for name in settings.allowed_host]
     return Admission(
-        check_host=local or settings.dev or bool(settings.allowed_host),
-        hosts=names(name.encode("ascii") for name in own),
+        check_host=local or settings.dev or bool(allowed),
+        hosts=names([own.partition(b"://")[2], *allowed]),
+        issuer=own,
+        cors_origins=frozenset(map(origin_of, settings.cors_origin)),
     )
 
 

@@ -47,6 +47,9 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(listen, ("unix:a", "unix:b"))
         hosts = options("--allowed-host", "a", "--allowed-host", "b.example.").settings.allowed_host
         self.assertEqual(hosts, ("a", "b.example."))
+        origins = ("http://[::1]:8080", "moz-extension://x")
+        arguments = [part for origin in origins for part in ("--cors-origin", origin)]
+        self.assertEqual(options(*arguments).settings.cors_origin, origins)
 
     def test_where_keys_are_kept_arrives_too(self) -> None:
         """The store, every KEK file in order, and how long it may be away."""
@@ -309,6 +312,26 @@ class DaemonTests(TestCase):
         ):
             with self.subTest(arguments=arguments):
                 self.assertEqual(await self.statuses(arguments, hosts), expected)
+
+    async def test_pages_of_other_sites_are_kept_out_everywhere(self) -> None:
+        """On every bind; the issuer's pages and those of listed origins are let in."""
+        remote = ("--interface", "0.0.0.0", "--allow-remote-minting")
+        issuer = ("--issuer", "https://Issuer.example:443/x")
+        listed = ("--cors-origin", "https://App.example:443", "--cors-origin", "http://b.example")
+        pages = ("https://issuer.example", "https://app.example", "http://b.example", "null")
+        for arguments, expected in (
+            (issuer, [200, 403, 403, 403]),
+            ((*issuer, *remote), [200, 403, 403, 403]),
+            ((*issuer, *listed), [200, 200, 200, 403]),
+            (remote, [403, 403, 403, 403]),
+        ):
+            with self.subTest(arguments=arguments):
+                service = self.start(*arguments, "--alg", "ES256")
+                client = self.client()
+                url = f"http://127.0.0.1:{service.listener.addresses[0].port}/auth"
+                answers = [await client.post(url, headers={"Origin": page}) for page in pages]
+                self.assertEqual([answer.code for answer in answers], expected)
+                await service.stopService()
 
     async def test_a_unix_socket_is_asked_by_any_name(self) -> None:
         """What a proxy on this machine passes on as Host is the proxy's affair."""

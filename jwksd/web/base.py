@@ -103,6 +103,9 @@ class JsonResource(Resource):
     cancelled when the client leaves.
     """
 
+    shared = False
+    """Whether pages of the origins that --cors-origin lists may read the answers."""
+
     def __init__(self, handlers: Mapping[bytes, Handler]) -> None:
         super().__init__()
         self._handlers = handlers
@@ -112,6 +115,7 @@ class JsonResource(Resource):
         return NotFound()
 
     def render(self, request: Request) -> int:
+        request.shared = self.shared  # type: ignore[attr-defined]  # ours has it: see request.Request
         handler = self._handlers.get(request.method)
         if handler is None:
             self._render_unhandled(request)

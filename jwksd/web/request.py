@@ -34,6 +34,12 @@ class Request(server.Request):
     channel: Any
     content: BytesIO
     repeat: Repeat | None = None
+    listed_origin: bytes | None = None
+    """The origin of the page that asks, if --cors-origin lists it."""
+
+    shared = False
+    """Whether pages of listed origins may read the answer."""
+
     _target_host: tuple[bytes, ...] = ()
 
     def gotLength(self, length: int | None) -> None:
@@ -62,8 +68,16 @@ class Request(server.Request):
 
     def _judge(self) -> JwksdError | None:
         """Why it is not let in, or None."""
-        hosts = self.requestHeaders.getRawHeaders(b"host") or ()
-        return judge(self.channel.admission, hosts=(*self._target_host, *hosts))
+        admission, lines = self.channel.admission, self.requestHeaders.getRawHeaders
+        origins = lines(b"origin") or ()
+        self.listed_origin = admission.listed(origins)
+        return judge(
+            admission,
+            self.method,
+            hosts=(*self._target_host, *(lines(b"host") or ())),
+            origins=origins,
+            sites=lines(b"sec-fetch-site") or (),
+        )
 
     def _refuse(self, error: JwksdError) -> None:
         """Answer with an error where twisted.web has not begun to."""
@@ -86,7 +100,18 @@ class Request(server.Request):
                 self.setHeader(b"Jwksd-Dev", b"on")
             if self.channel.site.draining:
                 self.setHeader(b"Connection", b"close")
+            if self.shared and self.listed_origin is not None:
+                self._share(self.listed_origin)
         super().write(data)
+
+    def _share(self, origin: bytes) -> None:
+        """Let a page read the answer, and send what it must ask leave for before (Fetch §3.2)."""
+        self.setHeader(b"Access-Control-Allow-Origin", origin)
+        varies = self.responseHeaders.getRawHeaders(b"vary") or ()
+        self.setHeader(b"Vary", b", ".join([*varies, b"Origin"]))
+        if self.method == b"OPTIONS":
+            self.setHeader(b"Access-Control-Allow-Methods", b"POST")
+            self.setHeader(b"Access-Control-Allow-Headers", b"Authorization, Content-Type")
 
     def processingFailed(self, reason: Failure) -> Failure:
         respond_problem(self, error_of(self, reason))

@@ -29,6 +29,7 @@ from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.keys import KeyPair
+from jwksd.web.admission import Admission
 from jwksd.web.channel import Channel
 from jwksd.web.faults import Faults
 from jwksd.web.lane import Entry, LaneChannel, Template
@@ -145,6 +146,7 @@ class Side:
             dev=options.dev,
             access_log=options.access_log,
         )
+        self.site.admission = Admission(cors_origins=frozenset({b"https://app.example"}))
         self.site.protocol = channel
         self.logged: list[str] = []
         self.site.startFactory()
