@@ -39,7 +39,7 @@ from jwksd.interfaces import Contents, IKeySource
 from jwksd.kek import Keychain, write_kek
 from jwksd.keys import Key, KeyPair
 from jwksd.lifecycle import Ring, State
-from jwksd.stores.database import Database
+from jwksd.stores.database import PATIENCE, Database
 from jwksd.stores.sql import SqlStore
 from tests import postgres
 from tests.support import CHECKOUT, NOW, SCHEDULE, NothingReady, make_policy
@@ -243,7 +243,9 @@ if can_mount():
             before = self.file.read_bytes()
             mount("-o", "remount,ro", str(self.folder))
             refused = self.assertRaises(StartUpRefused, open_database(self.url).open)
-            self.assertIn("Read-only file system; its user must be able to write", str(refused))
+            self.assertIn(
+                "keys.db: it cannot be written; its user must be able to write", str(refused)
+            )
             self.assertEqual(self.file.read_bytes(), before)
 
 
@@ -311,6 +313,78 @@ class LockedTests(FileTestCase):
         with closing(self.lock()):
             refused = self.assertRaises(StartUpRefused, open_database(self.url).open)
         self.assertIn("database is locked; another process holds it", str(refused))
+
+
+class OpenedAtOnceTests(TestCase):
+    """A file that others open, or have open, in the moment in which it is opened here."""
+
+    def setUp(self) -> None:
+        self.file = Path(self.enterContext(TemporaryDirectory())) / "keys.db"
+        self.url = f"sqlite:///{self.file}"
+
+    def database(self) -> Database:
+        database = open_database(self.url)
+        self.addCleanup(database.close)
+        return database
+
+    def other(self) -> sqlite3.Connection:
+        """A connection of another, who has made the file."""
+        self.file.touch(0o600)
+        connection = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(connection.close)
+        return connection
+
+    def test_a_new_file_is_locked_for_a_moment(self) -> None:
+        """SQLite does not wait before it switches to its log: the switch is tried again."""
+        other = self.other()
+        other.execute("BEGIN IMMEDIATE")
+        with patch("jwksd.stores.database.sleep", lambda _: other.execute("ROLLBACK")):
+            self.assertEqual(self.database().open().version, 0)
+
+    def test_a_new_file_stays_locked(self) -> None:
+        """It is tried again while patience lasts, and no longer; then one line names the lock."""
+        self.other().execute("BEGIN IMMEDIATE")
+        times = patch("jwksd.stores.database.monotonic", side_effect=[0, PATIENCE - 0.1, PATIENCE])
+        with times, patch("jwksd.stores.database.sleep") as slept:
+            refused = self.assertRaises(StartUpRefused, self.database().open)
+        self.assertIn("database is locked; another process holds it", str(refused))
+        self.assertEqual(slept.call_count, 1)
+
+    def test_what_is_no_database_is_not_tried_again(self) -> None:
+        """Only a lock goes away by itself."""
+        self.file.touch(0o600)
+        self.file.write_bytes(b"no database" * 99)
+        with patch("jwksd.stores.database.sleep", side_effect=AssertionError):
+            refused = self.assertRaises(StartUpRefused, self.database().open)
+        self.assertIn("it is damaged", str(refused))
+
+    def test_a_large_one_is_read_without_the_lock_for_writing(self) -> None:
+        """Servers that start at once look side by side whether it is whole; others may write."""
+        database, other = self.database(), self.other()
+        database.open()
+        other.execute("PRAGMA busy_timeout=0")
+        looked: list[str] = []
+
+        @event.listens_for(database.engine, "before_cursor_execute")
+        def write(_: object, __: object, statement: str, *___: object) -> None:
+            if "integrity_check" in statement:
+                looked.append(statement)
+                other.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+
+        database.open()
+        self.assertEqual(len(looked), 1)
+
+    def test_a_process_may_open_it_twice(self) -> None:
+        """The first keeps its locks on it: what it acknowledges is there for every process."""
+        first = self.database()
+        first.open()
+        with closing(open_database(self.url)) as second:
+            second.open()
+        program = f"import sqlite3; sqlite3.connect({str(self.file)!r}).execute('VACUUM')"
+        subprocess.run([sys.executable, "-c", program], check=True)
+        key = single()
+        first.insert([key])
+        self.assertEqual([found.kid for found in self.database().open().keys], [key.kid])
 
 
 class DamagedTests(FileTestCase):

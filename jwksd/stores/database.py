@@ -14,7 +14,10 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EACCES, EISDIR
 from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
 from typing import Any
 
 from jwcrypto.jwk import JWK
@@ -66,6 +69,12 @@ REMEMBERED = 3600
 
 CLOCK_TOLERANCE = 10
 """Seconds that this machine's clock may be off that of PostgreSQL, which all nodes share."""
+
+_PAUSE = 0.01
+"""Seconds between two tries where SQLite does not wait by itself."""
+
+_making = Lock()
+"""Held while a file is made, so that no other ``Database`` of this process has it open already."""
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process holds it: let that end",
@@ -334,12 +343,10 @@ class Database:
 
     def _try_out(self) -> None:
         """Find out now whether the database is whole and can be written to."""
+        if self.is_sqlite:
+            self._check_file()
         with self._writing() as connection:
             self._check_clock(connection)
-            if self.is_sqlite:
-                found = connection.scalar(text("PRAGMA integrity_check(1)"))
-                if found != "ok":
-                    raise _damaged(str(found).splitlines()[-1])
             # A key in a state that nobody asks for would be missed, and replaced.
             unknown = keys.c.state.not_in([*_RING_STATES, SINGLE, GONE])
             kid = connection.scalar(select(keys.c.kid).where(unknown))
@@ -347,6 +354,13 @@ class Database:
                 raise _damaged(f"key {kid!r:.60} is in no known state")
             if connection.execute(update(ring).values(version=ring.c.version)).rowcount != 1:
                 raise _damaged("the row of the ring is missing")
+
+    def _check_file(self) -> None:
+        """Read every page, without the lock for writing: in a large store it takes a second."""
+        with self._reading() as connection:
+            found = connection.scalar(text("PRAGMA integrity_check(1)"))
+            if found != "ok":
+                raise _damaged(str(found).splitlines()[-1])
 
     def _check_clock(self, connection: Connection) -> None:
         """Where machines share the keys, they share the time too: a ring that one node reads by
@@ -417,8 +431,26 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     # Transactions are begun by us, at once with the lock that they need, or two that both read and
     # then write would fail each other.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+    _switch_to_wal(connection)
+    for pragma in ("synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Have SQLite write changes to a log first; while ``PATIENCE`` lasts it is tried again.
+
+    The time-out of the connection does not help here: SQLite reads the file before it switches it,
+    and who has read gives up at once where another writes, or switches too.
+    """
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= end:
+                raise
+        sleep(_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -434,7 +466,7 @@ def _own(path: Path) -> None:
         StartUpRefused: it cannot be made, or others may read it.
     """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _make(path)
         mode = path.stat().st_mode
     except OSError as error:
         raise StartUpRefused(
@@ -443,6 +475,21 @@ def _own(path: Path) -> None:
         ) from None
     if mode & 0o077:
         raise StartUpRefused(f"--store {path} can be read by others: chmod 600 {path}")
+
+
+def _make(path: Path) -> None:
+    """Make the file if there is none; one that there is is left closed.
+
+    With the first file that it closes, a process loses all its locks on it (POSIX); another process
+    would then take away the log that a second ``Database`` here still writes to.
+    """
+    with _making:
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        elif path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        elif not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(EACCES, "it cannot be written")
 
 
 @contextmanager
