@@ -550,6 +550,8 @@ class FramingTests(RawTestCase):
             b"1;" + b"x" * 2_000,
             b"0" * 2_000,
             b"0\r\n" + b"A: b\r\n" * 20_000,
+            b"0\r\nA: b\rc\r\n\r\n",
+            b"0\r\nA: b\n\nc: d\r\n\r\n",
         ):
             with self.subTest(body=body[:30]):
                 self.assert_refused(head + body, 400)
@@ -1042,6 +1044,13 @@ class AuthTests(RawTestCase):
         ):
             with self.subTest(parameters=parameters, body=body[:60]):
                 self.assertEqual(self.post(f"multipart/form-data{parameters}", body).status, 400)
+
+    def test_a_content_type_of_backslashes_is_read_at_once(self) -> None:
+        """One that parsers have needed exponential time for does not keep the server."""
+        for count in (44, 8_000):
+            with self.subTest(count=count):
+                content_type = 'multipart/form-data; a="' + "\\" * count + "x"
+                self.assertEqual(self.post(content_type, "x").status, 400)
 
     def test_a_body_of_another_type_is_415(self) -> None:
         """No body is passed over in silence, and no octets of Content-Type lead elsewhere."""

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web import http
 
 from jwksd.keys import KeyPair
 from jwksd.web.root import make_root
@@ -45,6 +46,13 @@ class Connection:
     @property
     def closing(self) -> bool:
         return self.transport.disconnecting
+
+
+def take(channel: http.HTTPChannel, line: bytes) -> bool:
+    """Take a header field as it comes."""
+    name, _, value = line.partition(b":")
+    channel.requests[-1].requestHeaders.addRawHeader(name, value.strip(b" "))
+    return True
 
 
 class Gate(NothingReady):
@@ -95,6 +103,32 @@ class NoRequestTests(SiteTestCase):
                 connection = Connection(self.site)
                 connection.send(octets)
                 self.assert_problem(connection, status)
+
+    def test_bare_carriage_returns_and_line_feeds_are_refused(self) -> None:
+        """By us, whatever Twisted takes; the fields after one are not read."""
+        self.patch(http.HTTPChannel, "headerReceived", take)
+        for octet in (b"\r", b"\n", b"\0"):
+            for field in (b"A: b%bc: d", b"A: %bb", b"A: b%b", b"A: b\r\n %bc"):
+                for more in (b"", b"B: c\r\n"):
+                    with self.subTest(octet=octet, field=field, more=more):
+                        connection = Connection(self.site)
+                        line = field.replace(b"%b", octet)
+                        connection.send(GET[:-2] + line + b"\r\n" + more + b"\r\n")
+                        self.assert_problem(connection, 400)
+                        connection.lose()
+
+    def test_they_are_refused_in_trailer_fields_too(self) -> None:
+        """What another takes for the end of the body would be a request to it (RFC 9112 §7.1.2)."""
+        for octet in (b"\r", b"\n", b"\0"):
+            for rest in (b"", GET):
+                with self.subTest(octet=octet, rest=rest):
+                    connection = Connection(self.site)
+                    connection.send(
+                        POST.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+                    )
+                    connection.send(b"0\r\nA: b" + octet + b"c: d\r\n\r\n" + rest)
+                    self.assert_problem(connection, 400)
+                    connection.lose()
 
     def test_an_idle_connection_is_closed_in_silence(self) -> None:
         """Between requests nobody waits for an answer."""

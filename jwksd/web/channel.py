@@ -6,6 +6,7 @@ The laws of the channel:
 3. ``drain`` lets a request that has begun finish; then the connection is closed.
 """
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +28,9 @@ from jwksd.web.base import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length; a body of that many octets has no end."""
+
+_BARE = re.compile(rb"[\0\r\n]")
+"""No field line has one of these (RFC 9110 §5.5); another may take it for the end of a line."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -91,6 +95,21 @@ class Channel(http.HTTPChannel):
             self.persistent = 0
         else:
             self.loseConnection()
+
+    def headerReceived(self, line: bytes) -> bool:
+        # Twisted below 26.10 takes CR and LF in a value.
+        if _BARE.search(line):
+            self._respondToBadRequestAndDisconnect()
+            return False
+        taken: bool = super().headerReceived(line)
+        return taken
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        # twisted.web drops the trailer fields of a chunked body (RFC 9112 §7.1.2) unseen.
+        trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
+        if any(_BARE.search(line) for line in trailers):
+            raise http._MalformedChunkedDataError("an octet ends no line, and is in no field")
+        super()._finishRequestBody(data)
 
     def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
         # twisted.web takes the coding "identity", which RFC 9112 §7 took away, and gives a length
