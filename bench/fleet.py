@@ -28,7 +28,7 @@ from documents import SCALING, digits, fill, markdown, plain
 
 sys.path.insert(1, str(CHECKOUT))
 
-from jwksd.lifecycle import ALERT_MAX_AGE
+from jwksd.lifecycle.plan import ALERT_MAX_AGE
 from jwksd.settings import duration
 
 BEHIND, CURRENT = 0, 1

@@ -25,9 +25,9 @@ from live import SharedKey
 
 sys.path.insert(1, str(CHECKOUT))
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.documents import key_set
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.keysets import key_set
 
 SIZES = (10, 1_000, 100_000)
 COUNTED = 1_000

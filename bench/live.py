@@ -32,10 +32,10 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from zope.interface import implementer
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.interfaces import IKeySource
 from jwksd.issuer import Issuer
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from jwksd.pertoken import PerToken
 from jwksd.selfcheck import SelfCheck
 from jwksd.stores.memory import MemoryStore

@@ -24,8 +24,8 @@ from start import free_port, time_first_answer
 
 sys.path.insert(1, str(CHECKOUT))
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.keys import Key, KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import Key, KeyPair
 from jwksd.stores.database import Database
 from tests import postgres
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 from jwcrypto.jwk import JWK
 from twisted.python import usage
 
-from jwksd import lifecycle
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
-from jwksd.importing import read_private_key
 from jwksd.interfaces import Contents, Usage
-from jwksd.kek import write_kek
-from jwksd.keys import KeyPair
-from jwksd.keystore import KeyStore
-from jwksd.lifecycle import ManagedKey, Ring, Schedule
+from jwksd.jose.envelopes import write_kek
+from jwksd.jose.importing import read_private_key
+from jwksd.jose.keys import KeyPair
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import ManagedKey, Ring, Schedule
+from jwksd.lifecycle.published import KeyStore
 from jwksd.settings import Settings
 from jwksd.storage import open_database
 from jwksd.tap import ConfiguredOptions, PlainOptions

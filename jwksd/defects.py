@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
-from jwksd.encoding import base64url
-from jwksd.encoding import compact_json as _json
-from jwksd.keys import KeyPair
-from jwksd.tokens import sign
+from jwksd.jose.encoding import base64url
+from jwksd.jose.encoding import compact_json as _json
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import sign
 
 Verdict = Literal["accept", "refuse", "either"]
 

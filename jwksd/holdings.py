@@ -7,9 +7,9 @@ pending or active, and destroyed with the ring that retires or drops it.
 from collections.abc import Mapping
 
 from jwksd.interfaces import Contents, Usage
-from jwksd.keys import Key, KeyPair
-from jwksd.keystore import KeyStore
-from jwksd.lifecycle import Ring, State
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.published import KeyStore
 
 
 class Tally:

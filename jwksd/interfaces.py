@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
-from jwksd.keys import Key, KeyPair
-from jwksd.lifecycle import Ring
-from jwksd.tokens import Token
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.tokens import Token
+from jwksd.lifecycle.plan import Ring
 
 Seal = Callable[[KeyPair], Token]
 """Signs one token with the key that it is given."""

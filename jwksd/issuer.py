@@ -10,16 +10,16 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from jwksd import tokens
 from jwksd.defects import Defect, Draft
-from jwksd.documents import Document
 from jwksd.errors import InvalidParameter, UnknownKey
 from jwksd.interfaces import IKeyPolicy, IKeySource
-from jwksd.keys import Key, KeyPair
-from jwksd.keystore import KeyStore
+from jwksd.jose import tokens
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keysets import Document
+from jwksd.jose.tokens import Members, Token
+from jwksd.lifecycle.published import KeyStore
 from jwksd.mintrequest import MintRequest
 from jwksd.selfcheck import SelfCheck
-from jwksd.tokens import Members, Token
 
 Forge = Callable[[KeyPair, Members, Members], str]
 

@@ -38,11 +38,11 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from jwksd.algorithms import ALGORITHMS, Algorithm
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
-from jwksd.keys import KeyPair
-from jwksd.native import CURVES, Native
+from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.signatures import CURVES, Native
 
 T = TypeVar("T")
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from jwksd import tokens
-from jwksd.algorithms import ALGORITHMS
 from jwksd.defects import Defect
 from jwksd.errors import InvalidParameter
-from jwksd.tokens import Members
+from jwksd.jose import tokens
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.tokens import Members
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jwksd.documents import Document
 from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
 from jwksd.follower import Follower
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
-from jwksd.keys import Key, KeyPair
-from jwksd.keystore import KeyStore
-from jwksd.lifecycle import State
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keysets import Document
+from jwksd.jose.tokens import Token
+from jwksd.lifecycle.plan import State
+from jwksd.lifecycle.published import KeyStore
 from jwksd.selfcheck import Check, no_check
-from jwksd.tokens import Token
 
 
 def no_such_key(kid: str) -> UnknownKey:

@@ -23,8 +23,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jwksd import lifecycle
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import (
     JwksdError,
     PrivateHalfDestroyed,
@@ -35,12 +33,14 @@ from jwksd.errors import (
 from jwksd.follower import Follower
 from jwksd.holdings import Holdings
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
-from jwksd.keys import KeyPair
-from jwksd.keystore import KeyStore
-from jwksd.lifecycle import ManagedKey, Publish, Ring, Schedule, State
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import Token
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import ManagedKey, Publish, Ring, Schedule, State
+from jwksd.lifecycle.published import KeyStore
 from jwksd.pertoken import no_such_key
 from jwksd.selfcheck import Check, no_check, probe
-from jwksd.tokens import Token
 
 HEARTBEAT = 60
 """Seconds after which the plan is looked at though nothing is due: the clock may have been set."""

@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jwksd import tokens
-from jwksd.documents import Document
 from jwksd.errors import PrivateHalfDestroyed
-from jwksd.keys import KeyPair
+from jwksd.jose import tokens
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.keysets import Document
 
 Probe = Callable[[], Sequence[str]]
 """Makes the tokens that are to be verified; runs on a worker thread."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
 from jwksd.errors import StartUpRefused
-from jwksd.lifecycle import Schedule, make_schedule
+from jwksd.jose.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
+from jwksd.lifecycle.plan import Schedule, make_schedule
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")

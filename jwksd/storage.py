@@ -13,7 +13,7 @@ from jwcrypto.jwk import JWK
 
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IStore, IThreadReactor
-from jwksd.kek import Keychain, read_keks
+from jwksd.jose.envelopes import Keychain, read_keks
 from jwksd.settings import Settings
 from jwksd.stores.memory import MemoryStore
 

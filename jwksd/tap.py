@@ -31,12 +31,13 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from jwksd import __version__
-from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import Token
 from jwksd.keysource import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
@@ -44,7 +45,6 @@ from jwksd.selfcheck import Check, SelfCheck
 from jwksd.settings import OPTIONS, Option, Settings, resolve
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
-from jwksd.tokens import Token
 from jwksd.web.admission import Admission, names, origin_of
 from jwksd.web.faults import Faults
 from jwksd.web.listener import Listener, base_url, is_loopback

@@ -22,12 +22,12 @@ from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuer import Issuer
-from jwksd.keys import KeyPair
-from jwksd.lifecycle import Schedule, make_schedule
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.lifecycle.plan import Schedule, make_schedule
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import Check, SelfCheck, no_check

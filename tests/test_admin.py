@@ -19,17 +19,17 @@ from zope.interface import implementer
 
 from jwksd import cli
 from jwksd.admin import RevokeOptions
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
-from jwksd.kek import Keychain, kek_of, read_keks, write_kek
-from jwksd.keys import KeyPair
-from jwksd.lifecycle import State
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import Token
+from jwksd.lifecycle.plan import State
 from jwksd.pertoken import PerToken
 from jwksd.rotation import Rotation
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
-from jwksd.tokens import Token
 from tests.support import SCHEDULE, NothingReady, assert_public, make_policy, private_jwk
 
 

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import default_header, sign
 from jwksd.keysource import generate
-from jwksd.tokens import default_header, sign
 from tests.support import PRIVATE_MEMBERS
 
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jwksd.errors import StoreAway
 from jwksd.follower import LONGEST_WAIT, POLL, WAIT_WHILE_AWAY, Follower
 from jwksd.interfaces import Contents
-from jwksd.lifecycle import Ring
+from jwksd.lifecycle.plan import Ring
 
 
 class SlowStore:

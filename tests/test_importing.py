@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwcrypto.jwk import JWK
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.importing import read_private_key
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.importing import read_private_key
+from jwksd.jose.keys import KeyPair
 from tests.support import PRIVATE_MEMBERS, assert_public, private_jwk
 
 

@@ -12,7 +12,7 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
 from jwksd.errors import EnvelopeUnreadable
-from jwksd.kek import PREFIX, Keychain, kek_of, read_keks, write_kek
+from jwksd.jose.envelopes import PREFIX, Keychain, kek_of, read_keks, write_kek
 
 FIRST, SECOND, FOREIGN = (JWK.generate(kty="oct", size=256) for _ in range(3))
 CHAIN = Keychain([FIRST, SECOND])

@@ -8,10 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from jwksd.keysource import KeySource, KeyThreads, MakeKeys, generate
 from tests.support import KeysInOrder, key_pair
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jwksd.keys import Key, PublicJWK
-from jwksd.keystore import KeyStore
+from jwksd.jose.keys import Key, PublicJWK
+from jwksd.lifecycle.published import KeyStore
 
 
 def key(kid: str, created: int = 0, expires: int | None = 3600) -> Key:

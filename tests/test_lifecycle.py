@@ -15,8 +15,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jwksd import lifecycle
-from jwksd.lifecycle import (
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import (
     Activate,
     Drop,
     ManagedKey,

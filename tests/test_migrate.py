@@ -24,8 +24,8 @@ from sqlalchemy import Connection, column, insert, inspect, table, text
 
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import Usage
-from jwksd.kek import Keychain
-from jwksd.keys import KeyPair
+from jwksd.jose.envelopes import Keychain
+from jwksd.jose.keys import KeyPair
 from jwksd.stores import migrate, schema
 from jwksd.stores.database import Database
 from tests import postgres

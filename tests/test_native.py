@@ -13,9 +13,9 @@ from jwcrypto.common import base64url_encode
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
-from jwksd.algorithms import ALGORITHMS, Algorithm
-from jwksd.encoding import base64url, compact_json
-from jwksd.keys import KeyPair, PublicJWK
+from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.encoding import base64url, compact_json
+from jwksd.jose.keys import KeyPair, PublicJWK
 from jwksd.keysource import generate
 
 TEXT = b"header.payload"

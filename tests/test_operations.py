@@ -20,7 +20,7 @@ from unittest import TestCase
 
 from jwcrypto.jwk import JWK
 
-from jwksd.kek import write_kek
+from jwksd.jose.envelopes import write_kek
 from tests import postgres
 from tests.support import CHECKOUT, assert_public, environment, private_jwk
 

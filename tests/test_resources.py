@@ -10,7 +10,7 @@ from twisted.web.resource import getChildForRequest
 from twisted.web.test.requesthelper import DummyRequest
 
 from jwksd.errors import TooManyWaiting
-from jwksd.keys import KeyPair
+from jwksd.jose.keys import KeyPair
 from jwksd.web.root import make_root
 from tests.support import NOW, HttpTestCase, NothingReady, key_pair, make_app, make_issuer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from jwksd.lifecycle import State
+from jwksd.lifecycle.plan import State
 from jwksd.rotation import HEARTBEAT, Rotation
 from tests.support import SCHEDULE
 from tests.test_admin import AdminTestCase

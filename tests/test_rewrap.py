@@ -20,10 +20,10 @@ from jwcrypto.common import base64url_decode
 from jwcrypto.jwk import JWK
 from sqlalchemy import select
 
-from jwksd import lifecycle
 from jwksd.errors import StoreAway
-from jwksd.kek import Keychain, kek_of, write_kek
-from jwksd.lifecycle import Ring
+from jwksd.jose.envelopes import Keychain, kek_of, write_kek
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import Ring
 from jwksd.stores import schema
 from jwksd.stores.database import Database
 from tests import postgres
@@ -42,7 +42,7 @@ BROKEN_OFF = """
 import os, signal, sys
 from itertools import count
 from jwksd.cli import main
-from jwksd.kek import Keychain
+from jwksd.jose.envelopes import Keychain
 from jwksd.stores.database import Database
 
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)

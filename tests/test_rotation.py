@@ -7,17 +7,17 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import InvalidParameter, JwksdError, Stopping, TooManyWaiting, UnknownKey
 from jwksd.follower import POLL
 from jwksd.issuer import Issuer
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.tokens import Token
 from jwksd.keysource import generate
-from jwksd.lifecycle import State, make_schedule
+from jwksd.lifecycle.plan import State, make_schedule
 from jwksd.mintrequest import MintRequest
 from jwksd.rotation import HEARTBEAT, RETRY, Rotation
 from jwksd.stores.memory import MemoryStore
-from jwksd.tokens import Token
 from tests.support import (
     NOW,
     SCHEDULE,

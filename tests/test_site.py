@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 
-from jwksd.keys import KeyPair
+from jwksd.jose.keys import KeyPair
 from jwksd.web.root import make_root
 from jwksd.web.site import GRACE, Site
 from tests.support import NOW, KeysInOrder, NothingReady, key_pair, make_issuer

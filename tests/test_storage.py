@@ -11,7 +11,7 @@ from jwcrypto.jwk import JWK
 from twisted.internet.task import Clock
 
 from jwksd.errors import StartUpRefused
-from jwksd.kek import write_kek
+from jwksd.jose.envelopes import write_kek
 from jwksd.settings import Settings
 from jwksd.storage import load_keks, make_store, open_database
 from jwksd.stores.memory import MemoryStore

@@ -33,12 +33,12 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from jwksd import lifecycle
 from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
-from jwksd.kek import Keychain, write_kek
-from jwksd.keys import Key, KeyPair
-from jwksd.lifecycle import Ring, State
+from jwksd.jose.envelopes import Keychain, write_kek
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import PATIENCE, Database
 from jwksd.stores.sql import SqlStore
 from tests import postgres

@@ -16,14 +16,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredQueue, gatherResults
 from twisted.trial.unittest import TestCase
 
-from jwksd import lifecycle
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
-from jwksd.kek import Keychain
-from jwksd.keys import Key, KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.envelopes import Keychain
+from jwksd.jose.keys import Key, KeyPair
 from jwksd.keysource import generate
-from jwksd.lifecycle import Ring, State
+from jwksd.lifecycle import plan as lifecycle
+from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.memory import MemoryStore
 from jwksd.stores.sql import SqlStore

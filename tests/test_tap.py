@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from jwksd import __version__, cli
 from jwksd.errors import StartUpRefused
-from jwksd.kek import write_kek
+from jwksd.jose.envelopes import write_kek
 from jwksd.mintrequest import MintRequest
 from jwksd.tap import Daemon, Options, makeService
 from jwksd.web.listener import base_url, is_loopback

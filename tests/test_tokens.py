@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from jwcrypto.jwk import JWK
 from jwcrypto.jwt import JWT
 
-from jwksd import tokens
 from jwksd.errors import InvalidParameter, PrivateHalfDestroyed
-from jwksd.keys import KeyPair
+from jwksd.jose import tokens
+from jwksd.jose.keys import KeyPair
 from tests.support import key_pair
 
 CLAIMS = {"iss": "https://issuer.example", "iat": 100, "exp": 200, "jti": "j"}

@@ -39,12 +39,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from twisted.logger import Logger
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, Usage
-from jwksd.kek import Keychain, kek_of
-from jwksd.keys import Key, KeyPair
-from jwksd.lifecycle import Ring, State
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.envelopes import Keychain, kek_of
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.migrate import migrate
 from jwksd.stores.schema import GONE, SINGLE, keys, ring

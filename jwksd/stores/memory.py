@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Mapping
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from jwksd.expiries import Expiries
 from jwksd.interfaces import Contents, IStore, Usage
-from jwksd.keys import Key, KeyPair
-from jwksd.lifecycle import Ring, State
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.lifecycle.expiries import Expiries
+from jwksd.lifecycle.plan import Ring, State
 
 
 @implementer(IStore)

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.encoding import base64url
-from jwksd.keys import Key
-from jwksd.lifecycle import ManagedKey, Ring, State
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.encoding import base64url
+from jwksd.jose.keys import Key
+from jwksd.lifecycle.plan import ManagedKey, Ring, State
 
 SINGLE, GONE = "single", "gone"
 

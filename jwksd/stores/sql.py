@@ -16,8 +16,8 @@ from zope.interface import implementer
 
 from jwksd.errors import StoreAway
 from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
-from jwksd.keys import Key, KeyPair
-from jwksd.lifecycle import Ring
+from jwksd.jose.keys import Key, KeyPair
+from jwksd.lifecycle.plan import Ring
 from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from twisted.web.server import Request
 from jwksd.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter, JwksdError
 from jwksd.issuer import Issuer
+from jwksd.jose.tokens import Members, Token
 from jwksd.mintrequest import MintRequest
-from jwksd.tokens import Members, Token
 from jwksd.web.base import NO_STORE, JsonResource, header, respond
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters

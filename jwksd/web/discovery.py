@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from jwksd.documents import Document, document
 from jwksd.issuer import Issuer
+from jwksd.jose.keysets import Document, document
 from jwksd.web.base import Headers, JsonResource, header
 from jwksd.web.repeat import Repeat
 from jwksd.web.wellknown import PREFLIGHT, respond_document

@@ -6,9 +6,9 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from jwksd.documents import Document, single_body
 from jwksd.issuer import Issuer, no_such_key
-from jwksd.keys import Key
+from jwksd.jose.keys import Key
+from jwksd.jose.keysets import Document, single_body
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
 from jwksd.web.negotiation import names, none_match
 from jwksd.web.repeat import Again, Repeat

@@ -8,7 +8,7 @@ from pathlib import Path
 from jwcrypto.jwk import JWK
 
 from jwksd.interfaces import Contents
-from jwksd.kek import Keychain, write_kek
+from jwksd.jose.envelopes import Keychain, write_kek
 from jwksd.stores.database import Database
 from tests.crash.daemon import Daemon
 from tests.crash.engines import Engine

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jwksd.lifecycle import Ring, State
+from jwksd.lifecycle.plan import Ring, State
 from tests.crash.ledger import key_id
 from tests.crash.load import Haul
 from tests.crash.violation import demand

@@ -22,8 +22,8 @@ from time import time
 from typing import Any
 from urllib.request import Request, urlopen
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.defects import DEFECTS, Defect
+from jwksd.jose.algorithms import ALGORITHMS
 from tests.interop.verifiers_python import VERIFIERS, Question
 from tests.support import CHECKOUT, Daemon, running
 

@@ -26,7 +26,7 @@ from urllib.request import Request, urlopen
 
 import jwt
 
-from jwksd.tokens import key_id
+from jwksd.jose.tokens import key_id
 from tests.interop import oauth_tools
 from tests.support import running
 

@@ -24,8 +24,8 @@ from unittest.mock import patch
 from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.defer import Deferred
 
-from jwksd.algorithms import ALGORITHMS
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from tests import test_raw_http
 from tests.lane.grammar import JWKS
 from tests.lane.sites import Different, Moment, Options, TwinClient, Twins, errors_logged

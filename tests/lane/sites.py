@@ -25,10 +25,10 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request as AnyRequest
 from zope.interface import implementer
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.devclock import DevClock
 from jwksd.interfaces import IKeySource
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from jwksd.web.admission import Admission
 from jwksd.web.channel import Channel
 from jwksd.web.faults import Faults

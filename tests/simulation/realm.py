@@ -6,7 +6,7 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from jwksd.lifecycle import Schedule
+from jwksd.lifecycle.plan import Schedule
 from jwksd.rotation import Rotation
 from tests.simulation.cdn import Cdn
 from tests.simulation.documents import Origin, Sample

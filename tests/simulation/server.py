@@ -10,7 +10,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from jwksd.issuer import Issuer
-from jwksd.lifecycle import ManagedKey, Schedule, State, next_change
+from jwksd.lifecycle.plan import ManagedKey, Schedule, State, next_change
 from jwksd.mintrequest import MintRequest
 from jwksd.rotation import Rotation
 from jwksd.selfcheck import SelfCheck

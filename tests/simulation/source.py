@@ -6,10 +6,10 @@ from random import Random
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from jwksd.algorithms import ALGORITHMS
 from jwksd.errors import JwksdError
 from jwksd.interfaces import IKeySource
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from jwksd.keysource import generate
 from tests.simulation.clocks import Wall
 from tests.simulation.ledger import Ledger

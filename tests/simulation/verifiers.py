@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from twisted.internet.task import Clock
 
-from jwksd.lifecycle import Schedule
+from jwksd.lifecycle.plan import Schedule
 from tests.simulation.documents import Answer, Keys, Origin, PublishedKey, Sample
 from tests.simulation.ledger import Ledger
 

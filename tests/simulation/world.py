@@ -4,7 +4,7 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from jwksd.lifecycle import Schedule, make_schedule
+from jwksd.lifecycle.plan import Schedule, make_schedule
 from jwksd.rotation import Rotation
 from tests.simulation.clocks import run_until
 from tests.simulation.ledger import Ledger

@@ -26,8 +26,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from jwksd.algorithms import ALGORITHMS, Algorithm
-from jwksd.encoding import base64url
+from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.encoding import base64url
 
 Native = Any
 """A private key of cryptography: ``RSAPrivateKey``, ``Ed25519PrivateKey`` and so on."""

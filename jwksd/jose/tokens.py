@@ -14,9 +14,9 @@ from typing import Any
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
-from jwksd.encoding import base64url, compact_json, json_string
 from jwksd.errors import InvalidParameter
-from jwksd.keys import KeyPair
+from jwksd.jose.encoding import base64url, compact_json, json_string
+from jwksd.jose.keys import KeyPair
 
 Members = Mapping[str, object]
 

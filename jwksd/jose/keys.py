@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
-from jwksd.algorithms import ALGORITHMS, Algorithm
-from jwksd.documents import Document, document, single_body
-from jwksd.encoding import base64url
 from jwksd.errors import PrivateHalfDestroyed
-from jwksd.native import SIGNERS, Native, public_members
+from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.encoding import base64url
+from jwksd.jose.keysets import Document, document, single_body
+from jwksd.jose.signatures import SIGNERS, Native, public_members
 
 
 class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations

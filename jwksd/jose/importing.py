@@ -6,8 +6,8 @@ from typing import Any
 
 from jwcrypto.jwk import JWK
 
-from jwksd.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS, Algorithm
-from jwksd.keys import KeyPair
+from jwksd.jose.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS, Algorithm
+from jwksd.jose.keys import KeyPair
 
 _RSA_PRIVATE = {"p", "q", "dp", "dq", "qi"}
 _KEY = {"kty", "crv", "n", "e", "d", "x", "y", "pub", "priv", "k", "oth"} | _RSA_PRIVATE

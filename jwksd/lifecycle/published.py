@@ -18,9 +18,9 @@ from operator import attrgetter
 
 from jwcrypto.jwk import JWKSet
 
-from jwksd.documents import Document, key_set
-from jwksd.expiries import Expiries
-from jwksd.keys import Key
+from jwksd.jose.keys import Key
+from jwksd.jose.keysets import Document, key_set
+from jwksd.lifecycle.expiries import Expiries
 
 _order = attrgetter("created", "kid")
 
