@@ -6,7 +6,7 @@ import unittest
 from importlib.util import find_spec
 from pathlib import Path
 
-from jwksd.cli import serve
+from jwksd.cli.command import serve
 
 TEST_MODULES = (
     *("alembic", "psycopg", "sqlalchemy"),

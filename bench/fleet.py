@@ -28,8 +28,8 @@ from documents import SCALING, digits, fill, markdown, plain
 
 sys.path.insert(1, str(CHECKOUT))
 
+from jwksd.config.settings import duration
 from jwksd.lifecycle.plan import ALERT_MAX_AGE
-from jwksd.settings import duration
 
 BEHIND, CURRENT = 0, 1
 """A copy that is none or an old document; and the current one."""

@@ -33,11 +33,11 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from zope.interface import implementer
 
 from jwksd.interfaces import IKeySource
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.pertoken import PerToken
+from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.pertoken import PerToken
-from jwksd.selfcheck import SelfCheck
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.lane import Lane
 from jwksd.web.root import make_root

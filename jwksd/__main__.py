@@ -1,5 +1,5 @@
 """``python -m jwksd``: the same as the ``jwksd`` command."""
 
-from jwksd.cli import main
+from jwksd.cli.command import main
 
 main()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from jwcrypto.jwk import JWK
 
+from jwksd.config.settings import Settings
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IStore, IThreadReactor
 from jwksd.jose.envelopes import Keychain, read_keks
-from jwksd.settings import Settings
 from jwksd.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -31,18 +31,18 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from jwksd import __version__
-from jwksd.devclock import DevClock
+from jwksd.config.settings import OPTIONS, Option, Settings, resolve
+from jwksd.dev.clock import DevClock
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.pertoken import PerToken
+from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.selfcheck import Check, SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysource import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
-from jwksd.pertoken import PerToken
-from jwksd.rotation import Rotation
-from jwksd.selfcheck import Check, SelfCheck
-from jwksd.settings import OPTIONS, Option, Settings, resolve
+from jwksd.keysources.local import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.web.admission import Admission, names, origin_of

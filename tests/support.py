@@ -22,15 +22,15 @@ from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from jwksd.devclock import DevClock
+from jwksd.dev.clock import DevClock
 from jwksd.interfaces import IKeySource, IStore
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.pertoken import PerToken
+from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.selfcheck import Check, SelfCheck, no_check
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.lifecycle.plan import Schedule, make_schedule
-from jwksd.pertoken import PerToken
-from jwksd.rotation import Rotation
-from jwksd.selfcheck import Check, SelfCheck, no_check
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root

@@ -17,17 +17,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from jwksd import cli
-from jwksd.admin import RevokeOptions
+from jwksd.cli import command as cli
+from jwksd.cli.admin import RevokeOptions
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
+from jwksd.issuing.pertoken import PerToken
+from jwksd.issuing.rotating import Rotation
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import State
-from jwksd.pertoken import PerToken
-from jwksd.rotation import Rotation
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from tests.support import SCHEDULE, NothingReady, assert_public, make_policy, private_jwk
@@ -240,7 +240,7 @@ class ListTests(AdminTestCase):
         rows = self.listed()
         self.assertEqual(sorted(row["until"] for row in rows), [end, end + 1])
         self.assertEqual({(r["state"], r["signed"]) for r in rows}, {("retired", 1)})
-        with patch("jwksd.admin.time.time", return_value=end):
+        with patch("jwksd.cli.admin.time.time", return_value=end):
             self.assertEqual([row["until"] for row in self.listed()], [end + 1])
 
     def test_it_reads_what_the_server_reads(self) -> None:

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 from unittest import TestCase
 
-from jwksd.defects import DEFECTS, FOREIGN, Defect, Draft
+from jwksd.dev.defects import DEFECTS, FOREIGN, Defect, Draft
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import base64url, default_header
-from jwksd.keysource import generate
+from jwksd.keysources.local import generate
 from tests.support import NOW
 from tests.test_algorithms import octets, verify
 

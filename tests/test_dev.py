@@ -6,8 +6,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.defects import DEFECTS
-from jwksd.devclock import DevClock
+from jwksd.dev.clock import DevClock
+from jwksd.dev.defects import DEFECTS
 from tests.support import NOW, SCHEDULE, HttpTestCase, key_pair, make_app
 
 JWKS = "/.well-known/jwks.json"

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from unittest import TestCase
 
 from jwksd import __version__
+from jwksd.config.settings import OPTIONS, resolve
 from jwksd.errors import JwksdError
-from jwksd.settings import OPTIONS, resolve
 from tests.support import CHECKOUT, Daemon, environment, running
 
 DOCUMENTS = sorted(

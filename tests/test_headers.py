@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.issuer import Issuer
-from jwksd.mintrequest import MintRequest
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
 from tests.support import make_issuer

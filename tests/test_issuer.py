@@ -11,15 +11,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.defects import DEFECTS
+from jwksd.dev.defects import DEFECTS
 from jwksd.errors import InvalidParameter, TooManyKeys, UnknownKey
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import Key, KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysource import generate
-from jwksd.mintrequest import MintRequest
-from jwksd.selfcheck import SelfCheck
+from jwksd.keysources.local import generate
 from jwksd.stores.memory import MemoryStore
 from tests.support import NOW, NothingReady, make_issuer, run_at_once
 

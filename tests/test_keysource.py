@@ -12,7 +12,7 @@ from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.keysource import KeySource, KeyThreads, MakeKeys, generate
+from jwksd.keysources.local import KeySource, KeyThreads, MakeKeys, generate
 from tests.support import KeysInOrder, key_pair
 
 

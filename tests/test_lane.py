@@ -13,8 +13,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.devclock import DevClock
-from jwksd.mintrequest import MintRequest
+from jwksd.dev.clock import DevClock
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
 from jwksd.web.lane import Entry, Lane, LaneChannel

@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from jwksd.errors import StoreAway
-from jwksd.follower import POLL, Follower
 from jwksd.interfaces import Contents
+from jwksd.issuing.follower import POLL, Follower
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.rotating import Rotation
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import Ring, make_schedule
-from jwksd.mintrequest import MintRequest
-from jwksd.rotation import Rotation
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import make_root
 from tests.support import NOW, App, HttpTestCase, KeysInOrder, make_issuer

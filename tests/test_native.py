@@ -16,7 +16,7 @@ from jwcrypto.jwk import JWK
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.encoding import base64url, compact_json
 from jwksd.jose.keys import KeyPair, PublicJWK
-from jwksd.keysource import generate
+from jwksd.keysources.local import generate
 
 TEXT = b"header.payload"
 

@@ -148,7 +148,7 @@ class CommandTests(ProcessTestCase):
             "    def flush(self):\n"
             "        for number in sys.argv[1:]: os.kill(os.getpid(), int(number))\n"
             "sys.stdout = Signalling()\n"
-            "from jwksd.cli import serve\n"
+            "from jwksd.cli.command import serve\n"
             "serve(['--port', '0'])\n"
         )
         term, interrupt = str(int(signal.SIGTERM)), str(int(signal.SIGINT))

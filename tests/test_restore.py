@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
+from jwksd.issuing.rotating import HEARTBEAT, Rotation
 from jwksd.lifecycle.plan import State
-from jwksd.rotation import HEARTBEAT, Rotation
 from tests.support import SCHEDULE
 from tests.test_admin import AdminTestCase
 

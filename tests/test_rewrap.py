@@ -41,7 +41,7 @@ OLD, NEW = (JWK.generate(kty="oct", size=256) for _ in range(2))
 BROKEN_OFF = """
 import os, signal, sys
 from itertools import count
-from jwksd.cli import main
+from jwksd.cli.command import main
 from jwksd.jose.envelopes import Keychain
 from jwksd.stores.database import Database
 

@@ -8,15 +8,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.errors import InvalidParameter, JwksdError, Stopping, TooManyWaiting, UnknownKey
-from jwksd.follower import POLL
-from jwksd.issuer import Issuer
+from jwksd.issuing.follower import POLL
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.rotating import HEARTBEAT, RETRY, Rotation
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysource import generate
+from jwksd.keysources.local import generate
 from jwksd.lifecycle.plan import State, make_schedule
-from jwksd.mintrequest import MintRequest
-from jwksd.rotation import HEARTBEAT, RETRY, Rotation
 from jwksd.stores.memory import MemoryStore
 from tests.support import (
     NOW,

@@ -20,12 +20,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysource import generate
+from jwksd.keysources.local import generate
 from jwksd.lifecycle.plan import make_schedule
-from jwksd.mintrequest import MintRequest
 from jwksd.web.root import make_root
 from jwksd.web.site import Site
 from tests.support import NOW, PRIVATE_MEMBERS, NothingReady, assert_public, make_issuer

@@ -10,7 +10,7 @@ from configparser import ConfigParser
 from pathlib import Path
 from unittest import TestCase
 
-from jwksd.settings import OPTIONS
+from jwksd.config.settings import OPTIONS
 from tests.support import CHECKOUT, assert_public
 from tests.test_operations import Story, get, kids, story
 

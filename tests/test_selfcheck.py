@@ -8,14 +8,14 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from jwksd.defects import DEFECTS
+from jwksd.dev.defects import DEFECTS
 from jwksd.errors import UnknownKey
+from jwksd.issuing.selfcheck import INTERVAL, SelfCheck, failure_of, probe
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import Document, key_set
 from jwksd.jose.tokens import sign
-from jwksd.keysource import generate
-from jwksd.selfcheck import INTERVAL, SelfCheck, failure_of, probe
+from jwksd.keysources.local import generate
 from tests.support import (
     SCHEDULE,
     HttpTestCase,

@@ -5,8 +5,8 @@ from unittest import TestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jwksd.config.settings import OPTIONS, Settings, duration, resolve
 from jwksd.errors import StartUpRefused
-from jwksd.settings import OPTIONS, Settings, duration, resolve
 
 
 class ResolveTests(TestCase):

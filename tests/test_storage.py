@@ -10,9 +10,9 @@ from unittest.mock import patch
 from jwcrypto.jwk import JWK
 from twisted.internet.task import Clock
 
+from jwksd.config.settings import Settings
 from jwksd.errors import StartUpRefused
 from jwksd.jose.envelopes import write_kek
-from jwksd.settings import Settings
 from jwksd.storage import load_keks, make_store, open_database
 from jwksd.stores.memory import MemoryStore
 

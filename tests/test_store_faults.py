@@ -493,7 +493,7 @@ class ServerTests(ProcessTestCase):
         program = (
             "import sys, jwksd.stores.database as database\n"
             "database.PATIENCE = float(sys.argv[1])\n"
-            "from jwksd.cli import serve\n"
+            "from jwksd.cli.command import serve\n"
             "serve(sys.argv[2:])\n"
         )
         command = [sys.executable, "-c", program, str(patience), "--port", "0", "--alg", "ES256"]
@@ -620,7 +620,7 @@ class RefusalTests(ProcessTestCase):
         """A server in a Python that has no such module."""
         program = (
             f"import sys; sys.modules[{module!r}] = None\n"
-            "from jwksd.cli import serve\n"
+            "from jwksd.cli.command import serve\n"
             "serve(sys.argv[1:])\n"
         )
         return [sys.executable, "-c", program, *arguments]

@@ -22,10 +22,11 @@ from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from jwksd import __version__, cli
+from jwksd import __version__
+from jwksd.cli import command as cli
 from jwksd.errors import StartUpRefused
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.envelopes import write_kek
-from jwksd.mintrequest import MintRequest
 from jwksd.tap import Daemon, Options, makeService
 from jwksd.web.listener import base_url, is_loopback
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from jwksd.defects import DEFECTS, Defect
+from jwksd.dev.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter, JwksdError
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.tokens import Members, Token
-from jwksd.mintrequest import MintRequest
 from jwksd.web.base import NO_STORE, JsonResource, header, respond
 from jwksd.web.negotiation import prefers
 from jwksd.web.parameters import Parameters, read_parameters

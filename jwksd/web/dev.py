@@ -12,10 +12,10 @@ from datetime import datetime
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from jwksd.defects import DEFECTS
-from jwksd.devclock import DevClock
+from jwksd.dev.clock import DevClock
+from jwksd.dev.defects import DEFECTS
 from jwksd.errors import InvalidParameter
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
 from jwksd.web.base import NO_STORE, JsonResource, respond_json
 from jwksd.web.faults import KINDS, Fault, Faults
 from jwksd.web.parameters import Parameters, read_parameters

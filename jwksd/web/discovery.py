@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
 from jwksd.web.base import Headers, JsonResource, header
 from jwksd.web.repeat import Repeat

@@ -20,7 +20,7 @@ from twisted.internet.tcp import Connection
 from twisted.web.server import Request
 
 from jwksd.errors import JwksdError
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
 from jwksd.web.base import respond, respond_problem
 from jwksd.web.wellknown import KeySetResource, respond_key_set

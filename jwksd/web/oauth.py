@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from jwksd.errors import InvalidClient, JwksdError, OAuthError
-from jwksd.issuer import Issuer
-from jwksd.mintrequest import MintRequest
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.base import NO_STORE, JsonResource, problem_headers, respond_json
 from jwksd.web.parameters import read_form
 

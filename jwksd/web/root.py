@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from jwksd.devclock import DevClock
-from jwksd.issuer import Issuer
+from jwksd.dev.clock import DevClock
+from jwksd.issuing.issuer import Issuer
 from jwksd.web.auth import AuthResource
 from jwksd.web.base import NotFound
 from jwksd.web.dev import DevResource

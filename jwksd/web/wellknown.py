@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from jwksd.issuer import Issuer, no_such_key
+from jwksd.issuing.issuer import Issuer, no_such_key
 from jwksd.jose.keys import Key
 from jwksd.jose.keysets import Document, single_body
 from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond

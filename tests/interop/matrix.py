@@ -22,7 +22,7 @@ from time import time
 from typing import Any
 from urllib.request import Request, urlopen
 
-from jwksd.defects import DEFECTS, Defect
+from jwksd.dev.defects import DEFECTS, Defect
 from jwksd.jose.algorithms import ALGORITHMS
 from tests.interop.verifiers_python import VERIFIERS, Question
 from tests.support import CHECKOUT, Daemon, running

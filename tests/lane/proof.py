@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from jwksd.mintrequest import MintRequest
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.faults import KINDS, Fault
 from tests.lane.grammar import Grammar
 from tests.lane.sites import Different, Options, Side, TwinClient, Twins, errors_logged

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request as AnyRequest
 from zope.interface import implementer
 
-from jwksd.devclock import DevClock
+from jwksd.dev.clock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from jwksd.mintrequest import MintRequest
+from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.channel import Channel
 from jwksd.web.root import make_root
 from tests.lane.sites import (

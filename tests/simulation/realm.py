@@ -6,8 +6,8 @@ from random import Random
 
 from twisted.internet.task import Clock
 
+from jwksd.issuing.rotating import Rotation
 from jwksd.lifecycle.plan import Schedule
-from jwksd.rotation import Rotation
 from tests.simulation.cdn import Cdn
 from tests.simulation.documents import Origin, Sample
 from tests.simulation.ledger import Ledger

@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from jwksd.issuer import Issuer
+from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.lifecycle.plan import ManagedKey, Schedule, State, next_change
-from jwksd.mintrequest import MintRequest
-from jwksd.rotation import Rotation
-from jwksd.selfcheck import SelfCheck
 from jwksd.stores.memory import MemoryStore
 from tests.simulation.clocks import Wall
 from tests.simulation.documents import Answer, Keys, Sample, parse_freshness, parse_keys

@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import cache
 from unittest import TestCase
 
+from jwksd.issuing.rotating import Rotation
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, Schedule, make_schedule
-from jwksd.rotation import Rotation
 from tests.simulation.ledger import Ledger
 from tests.simulation.realm import Weather
 from tests.simulation.world import CLEAR, run

@@ -4,8 +4,8 @@ from random import Random
 
 from twisted.internet.task import Clock
 
+from jwksd.issuing.rotating import Rotation
 from jwksd.lifecycle.plan import Schedule, make_schedule
-from jwksd.rotation import Rotation
 from tests.simulation.clocks import run_until
 from tests.simulation.ledger import Ledger
 from tests.simulation.realm import Realm, Weather

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from jwcrypto.jwk import JWK
 from twisted.python import usage
 
+from jwksd.config.settings import Settings
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, Usage
 from jwksd.jose.envelopes import write_kek
@@ -19,7 +20,6 @@ from jwksd.jose.keys import KeyPair
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import ManagedKey, Ring, Schedule
 from jwksd.lifecycle.published import KeyStore
-from jwksd.settings import Settings
 from jwksd.storage import open_database
 from jwksd.tap import ConfiguredOptions, PlainOptions
 

@@ -10,16 +10,16 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from jwksd.defects import Defect, Draft
+from jwksd.dev.defects import Defect, Draft
 from jwksd.errors import InvalidParameter, UnknownKey
 from jwksd.interfaces import IKeyPolicy, IKeySource
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose import tokens
 from jwksd.jose.keys import Key, KeyPair
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Members, Token
 from jwksd.lifecycle.published import KeyStore
-from jwksd.mintrequest import MintRequest
-from jwksd.selfcheck import SelfCheck
 
 Forge = Callable[[KeyPair, Members, Members], str]
 

@@ -16,14 +16,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
-from jwksd.follower import Follower
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.issuing.follower import Follower
+from jwksd.issuing.selfcheck import Check, no_check
 from jwksd.jose.keys import Key, KeyPair
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import State
 from jwksd.lifecycle.published import KeyStore
-from jwksd.selfcheck import Check, no_check
 
 
 def no_such_key(kid: str) -> UnknownKey:

@@ -30,17 +30,17 @@ from jwksd.errors import (
     StoreAway,
     TooManyWaiting,
 )
-from jwksd.follower import Follower
-from jwksd.holdings import Holdings
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.issuing.follower import Follower
+from jwksd.issuing.holdings import Holdings
+from jwksd.issuing.pertoken import no_such_key
+from jwksd.issuing.selfcheck import Check, no_check, probe
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import ManagedKey, Publish, Ring, Schedule, State
 from jwksd.lifecycle.published import KeyStore
-from jwksd.pertoken import no_such_key
-from jwksd.selfcheck import Check, no_check, probe
 
 HEARTBEAT = 60
 """Seconds after which the plan is looked at though nothing is due: the clock may have been set."""

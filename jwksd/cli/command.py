@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
-from jwksd.admin import KekOptions, KeysOptions
+from jwksd.cli.admin import KekOptions, KeysOptions
 from jwksd.errors import StartUpRefused
 from jwksd.tap import Daemon, Options, PlainOptions, makeService
 from jwksd.web.listener import base_url

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from jwksd.defects import Defect
+from jwksd.dev.defects import Defect
 from jwksd.errors import InvalidParameter
 from jwksd.jose import tokens
 from jwksd.jose.algorithms import ALGORITHMS

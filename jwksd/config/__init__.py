@@ -1,0 +1,1 @@
+"""The options: every one once, and how its text is read."""

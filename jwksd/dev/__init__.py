@@ -1,0 +1,1 @@
+"""What only ``--dev`` opens: a clock to set, and wrong tokens made on purpose."""

@@ -1,0 +1,1 @@
+"""The issuer: it mints tokens by a key policy and publishes the keys that verify them."""
