@@ -39,9 +39,9 @@ from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.stores.memory import MemoryStore
-from jwksd.web.lane import Lane
+from jwksd.web.http.fastpath import Lane
+from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
-from jwksd.web.site import Site
 
 ALGORITHM = ALGORITHMS["RS256"]
 

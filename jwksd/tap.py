@@ -45,12 +45,12 @@ from jwksd.jose.tokens import Token
 from jwksd.keysources.local import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
-from jwksd.web.admission import Admission, names, origin_of
+from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
+from jwksd.web.endpoints.reuseport import ReusePortEndpoint
 from jwksd.web.faults import Faults
-from jwksd.web.listener import Listener, base_url, is_loopback
-from jwksd.web.reuseport import ReusePortEndpoint
+from jwksd.web.http.admission import Admission, names, origin_of
+from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Site
 
 _log = Logger()
 

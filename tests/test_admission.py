@@ -9,9 +9,9 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from jwksd.errors import CrossSite, WrongHost
-from jwksd.web import admission
-from jwksd.web.admission import Admission, judge, names, origin_of
-from jwksd.web.site import Site
+from jwksd.web.http import admission
+from jwksd.web.http.admission import Admission, judge, names, origin_of
+from jwksd.web.http.site import Site
 from tests.test_lane import JWKS, Client, LaneTestCase, get
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"

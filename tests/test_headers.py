@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
+from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
-from jwksd.web.site import Site
 from tests.support import make_issuer
 from tests.test_site import Connection
 

@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.dev.clock import DevClock
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web import lane
 from jwksd.web.faults import Fault, Faults
-from jwksd.web.lane import Entry, Lane, LaneChannel
-from jwksd.web.repeat import Repeat
+from jwksd.web.http import fastpath as lane
+from jwksd.web.http.fastpath import Entry, Lane, LaneChannel
+from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Site
 from tests.support import NOW, SCHEDULE, make_issuer
 
 JWKS = "/.well-known/jwks.json"

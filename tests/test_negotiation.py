@@ -5,7 +5,7 @@ from unittest import TestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jwksd.web.negotiation import names, none_match, prefers, quality
+from jwksd.web.http.negotiation import names, none_match, prefers, quality
 
 JSON, JWT, JWK_SET = b"application/json", b"application/jwt", b"application/jwk-set+json"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.web.test.requesthelper import DummyRequest
 
 from jwksd.errors import ContentTooLarge, InvalidParameter, JwksdError, UnsupportedMediaType
-from jwksd.web.parameters import MAX_BODY, Parameters, read_parameters
+from jwksd.web.http.parameters import MAX_BODY, Parameters, read_parameters
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 MULTIPART = "multipart/form-data; boundary=b"

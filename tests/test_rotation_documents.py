@@ -26,8 +26,8 @@ from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.keysources.local import generate
 from jwksd.lifecycle.plan import make_schedule
+from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
-from jwksd.web.site import Site
 from tests.support import NOW, PRIVATE_MEMBERS, NothingReady, assert_public, make_issuer
 from tests.test_site import Connection
 

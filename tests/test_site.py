@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 
 from jwksd.jose.keys import KeyPair
+from jwksd.web.http.site import GRACE, Site
 from jwksd.web.root import make_root
-from jwksd.web.site import GRACE, Site
 from tests.support import NOW, KeysInOrder, NothingReady, key_pair, make_issuer
 
 GET = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -28,7 +28,7 @@ from jwksd.errors import StartUpRefused
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.envelopes import write_kek
 from jwksd.tap import Daemon, Options, makeService
-from jwksd.web.listener import base_url, is_loopback
+from jwksd.web.endpoints.listener import base_url, is_loopback
 
 
 def options(*arguments: str) -> Options:

@@ -11,7 +11,7 @@ from twisted.python import usage
 from jwksd.cli.admin import KekOptions, KeysOptions
 from jwksd.errors import StartUpRefused
 from jwksd.tap import Daemon, Options, PlainOptions, makeService
-from jwksd.web.listener import base_url
+from jwksd.web.endpoints.listener import base_url
 
 
 class CommandOptions(PlainOptions):

@@ -14,10 +14,10 @@ from jwksd.errors import InvalidParameter, JwksdError
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.tokens import Members, Token
-from jwksd.web.base import NO_STORE, JsonResource, header, respond
-from jwksd.web.negotiation import prefers
-from jwksd.web.parameters import Parameters, read_parameters
-from jwksd.web.repeat import Repeat
+from jwksd.web.http.negotiation import prefers
+from jwksd.web.http.parameters import Parameters, read_parameters
+from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.resource import NO_STORE, JsonResource, header, respond
 
 T = TypeVar("T")
 

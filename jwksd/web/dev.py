@@ -16,9 +16,9 @@ from jwksd.dev.clock import DevClock
 from jwksd.dev.defects import DEFECTS
 from jwksd.errors import InvalidParameter
 from jwksd.issuing.issuer import Issuer
-from jwksd.web.base import NO_STORE, JsonResource, respond_json
 from jwksd.web.faults import KINDS, Fault, Faults
-from jwksd.web.parameters import Parameters, read_parameters
+from jwksd.web.http.parameters import Parameters, read_parameters
+from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
 
 _KNOWN = frozenset(
     {"action", "alg", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}

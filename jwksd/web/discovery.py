@@ -14,8 +14,8 @@ from twisted.web.server import Request
 
 from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
-from jwksd.web.base import Headers, JsonResource, header
-from jwksd.web.repeat import Repeat
+from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.resource import Headers, JsonResource, header
 from jwksd.web.wellknown import PREFLIGHT, respond_document
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]

@@ -22,7 +22,7 @@ from twisted.web.server import Request
 from jwksd.errors import JwksdError
 from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
-from jwksd.web.base import respond, respond_problem
+from jwksd.web.http.resource import respond, respond_problem
 from jwksd.web.wellknown import KeySetResource, respond_key_set
 
 _UNKNOWN_KEY = {"kty": "urn:example:unknown", "kid": "unknown-key-type", "use": "sig", "alg": "XX1"}

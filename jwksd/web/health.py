@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.web.server import Request
 
 from jwksd.errors import NotReady
-from jwksd.web.base import NO_STORE, JsonResource, respond_json
+from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
 
 
 class HealthResource(JsonResource):

@@ -16,8 +16,8 @@ from twisted.web.server import Request
 from jwksd.errors import InvalidClient, JwksdError, OAuthError
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.base import NO_STORE, JsonResource, problem_headers, respond_json
-from jwksd.web.parameters import read_form
+from jwksd.web.http.parameters import read_form
+from jwksd.web.http.resource import NO_STORE, JsonResource, problem_headers, respond_json
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 _REPEATABLE = frozenset({"audience", "resource"})

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from jwksd.dev.clock import DevClock
 from jwksd.issuing.issuer import Issuer
 from jwksd.web.auth import AuthResource
-from jwksd.web.base import NotFound
 from jwksd.web.dev import DevResource
 from jwksd.web.discovery import DiscoveryResource
 from jwksd.web.faults import Faults, FaultyKeySetResource
 from jwksd.web.health import HealthResource, ReadyResource
+from jwksd.web.http.resource import NotFound
 from jwksd.web.oauth import IntrospectResource, TokenResource
 from jwksd.web.wellknown import WellKnownResource
 

@@ -9,9 +9,9 @@ from twisted.web.server import Request
 from jwksd.issuing.issuer import Issuer, no_such_key
 from jwksd.jose.keys import Key
 from jwksd.jose.keysets import Document, single_body
-from jwksd.web.base import Headers, JsonResource, Later, NotFound, header, respond
-from jwksd.web.negotiation import names, none_match
-from jwksd.web.repeat import Again, Repeat
+from jwksd.web.http.negotiation import names, none_match
+from jwksd.web.http.repeat import Again, Repeat
+from jwksd.web.http.resource import Headers, JsonResource, Later, NotFound, header, respond
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
 _JSON, _JWK_SET = b"application/json", b"application/jwk-set+json"

@@ -29,12 +29,12 @@ from jwksd.dev.clock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.web.admission import Admission
-from jwksd.web.channel import Channel
 from jwksd.web.faults import Faults
-from jwksd.web.lane import Entry, LaneChannel, Template
+from jwksd.web.http.admission import Admission
+from jwksd.web.http.channel import Channel
+from jwksd.web.http.fastpath import Entry, LaneChannel, Template
+from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root
-from jwksd.web.site import Site
 from tests.support import NOW, make_issuer
 
 Pairs = Callable[[int, str], KeyPair]
@@ -323,7 +323,7 @@ class Moment:
     def everywhere(self) -> Iterator[None]:
         """It is this time for whoever dates an answer."""
         with (
-            patch("jwksd.web.lane.time", self.time),
+            patch("jwksd.web.http.fastpath.time", self.time),
             patch("twisted.web.http.gmtime", self.gmtime),
         ):
             yield

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jwksd.web.lane import Lane, LaneChannel, Template
+from jwksd.web.http.fastpath import Lane, LaneChannel, Template
 from tests.lane.__main__ import LEAST_SHARE
 from tests.lane.proof import World
 from tests.lane.sites import CountingChannel, Different, Options, Twins

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.channel import Channel
+from jwksd.web.http.channel import Channel
 from jwksd.web.root import make_root
 from tests.lane.sites import (
     CountingChannel,

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from twisted.web.server import Request
 
 from jwksd.errors import ContentTooLarge, InvalidParameter, UnsupportedMediaType
-from jwksd.web.base import header
+from jwksd.web.http.resource import header
 
 Parameters = dict[str, object]
 Pairs = Iterable[tuple[str, object]]

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerE
 from twisted.python.failure import Failure
 
 from jwksd.errors import StartUpRefused
-from jwksd.web.site import Site
-from jwksd.web.transport import read_little
+from jwksd.web.endpoints.transport import read_little
+from jwksd.web.http.site import Site
 
 
 def is_loopback(host: str) -> bool:

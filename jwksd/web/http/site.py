@@ -9,10 +9,10 @@ from twisted.logger import Logger
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
-from jwksd.web.admission import Admission
-from jwksd.web.channel import Channel
-from jwksd.web.lane import Entry, Lane, LaneChannel, Template
-from jwksd.web.request import Request, access_log_line, log_line
+from jwksd.web.http.admission import Admission
+from jwksd.web.http.channel import Channel
+from jwksd.web.http.fastpath import Entry, Lane, LaneChannel, Template
+from jwksd.web.http.request import Request, access_log_line, log_line
 
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""

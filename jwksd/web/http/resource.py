@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from jwksd.errors import JwksdError, MethodNotAllowed, UnknownPath
-from jwksd.web.repeat import Repeat
+from jwksd.web.http.repeat import Repeat
 
 Headers = Iterable[tuple[bytes, bytes]]
 Handler = Callable[[Request], "Deferred[None] | None"]

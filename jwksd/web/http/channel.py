@@ -23,8 +23,8 @@ from jwksd.errors import (
     MalformedRequest,
     RequestTimeout,
 )
-from jwksd.web.admission import Admission
-from jwksd.web.base import header, problem, problem_headers
+from jwksd.web.http.admission import Admission
+from jwksd.web.http.resource import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
 """Digits of a Content-Length; a body of that many octets has no end."""

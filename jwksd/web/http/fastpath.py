@@ -19,10 +19,10 @@ from twisted.internet.tcp import Server
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
-from jwksd.web.channel import Channel
-from jwksd.web.repeat import Repeat, Sibling
-from jwksd.web.request import Request, told
-from jwksd.web.transport import SmallReads
+from jwksd.web.endpoints.transport import SmallReads
+from jwksd.web.http.channel import Channel
+from jwksd.web.http.repeat import Repeat, Sibling
+from jwksd.web.http.request import Request, told
 
 END = b"\r\n\r\n"
 MAX_HEAD = 2048

@@ -18,10 +18,10 @@ from twisted.web import http, server
 from twisted.web.http import datetimeToString
 
 from jwksd.errors import JwksdError, MalformedRequest
-from jwksd.web.admission import judge
-from jwksd.web.base import error_of, respond_problem
-from jwksd.web.parameters import MAX_BODY
-from jwksd.web.repeat import Repeat
+from jwksd.web.http.admission import judge
+from jwksd.web.http.parameters import MAX_BODY
+from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.resource import error_of, respond_problem
 
 _HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 

@@ -1,0 +1,1 @@
+"""HTTP on twisted.web: site, connection, request, and answers that are repeated."""
