@@ -27,7 +27,7 @@ sys.path.insert(1, str(CHECKOUT))
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import Key, KeyPair
 from jwksd.stores.database import Database
-from tests import postgres
+from tests.support import postgres
 
 CONNECTIONS = 32
 STORED = 10_000

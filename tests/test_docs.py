@@ -11,7 +11,7 @@ from unittest import TestCase
 from jwksd import __version__
 from jwksd.config.settings import OPTIONS, resolve
 from jwksd.errors import JwksdError
-from tests.support import CHECKOUT, Daemon, environment, running
+from tests.support.processes import CHECKOUT, Daemon, environment, running
 
 DOCUMENTS = sorted(
     [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("*/README.md")]

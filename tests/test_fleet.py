@@ -8,7 +8,7 @@ import sys
 from random import Random
 from unittest import TestCase
 
-from tests.support import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "bench"))
 try:

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 from unittest import TestCase
 
-from tests.support import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 PACKAGE = CHECKOUT / "jwksd"
 

@@ -21,8 +21,9 @@ from unittest import TestCase
 from jwcrypto.jwk import JWK
 
 from jwksd.jose.envelopes import write_kek
-from tests import postgres
-from tests.support import CHECKOUT, assert_public, environment, private_jwk
+from tests.support import postgres
+from tests.support.keys import assert_public, private_jwk
+from tests.support.processes import CHECKOUT, environment
 
 DOCUMENT = CHECKOUT / "docs" / "operations.md"
 _PART = re.compile(r"^```sh\n(.*?)^```$|(<!-- stopped -->)", re.MULTILINE | re.DOTALL)

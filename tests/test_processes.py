@@ -18,7 +18,7 @@ from time import monotonic
 from unittest import TestCase
 from urllib.parse import urlsplit
 
-from tests.support import CHECKOUT, environment, running
+from tests.support.processes import CHECKOUT, environment, running
 
 WAIT = 30
 """Seconds after which a process that should have ended or answered is killed."""
@@ -508,8 +508,8 @@ class SelfTestTests(ProcessTestCase):
             "    def test_failing(self): self.fail('as it should')\n"
         )
         for names, code, last in (
-            (["-v", "tests.test_tokens"], 0, "OK"),
-            (["tests.test_tokens", "test_that_fails"], 1, "FAILED (failures=1)"),
+            (["-v", "tests.jose.test_tokens"], 0, "OK"),
+            (["tests.jose.test_tokens", "test_that_fails"], 1, "FAILED (failures=1)"),
             (["test_that_is_missing"], 1, "FAILED (errors=1)"),
         ):
             with self.subTest(names=names):
@@ -531,8 +531,8 @@ class SelfTestTests(ProcessTestCase):
             "    def test_one(self): self.skipTest('always')\n"
         )
         for names, last in (
-            (["-k", "nosuchname", "tests.test_dev"], "no test was found"),
-            (["tests.support.HttpTestCase"], "no test was found"),
+            (["-k", "nosuchname", "tests.web.test_dev"], "no test was found"),
+            (["tests.support.app.HttpTestCase"], "no test was found"),
             (["test_skipped"], "every test was skipped"),
         ):
             with self.subTest(names=names):

@@ -11,7 +11,8 @@ from pathlib import Path
 from unittest import TestCase
 
 from jwksd.config.settings import OPTIONS
-from tests.support import CHECKOUT, assert_public
+from tests.support.keys import assert_public
+from tests.support.processes import CHECKOUT
 from tests.test_operations import Story, get, kids, story
 
 TEXT = (CHECKOUT / "docs" / "scaling.md").read_text("utf-8")

@@ -1,0 +1,1 @@
+"""The long proofs: real processes, databases, caches and clients."""

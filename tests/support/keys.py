@@ -1,0 +1,65 @@
+"""Keys that cost nothing, in the order asked for, and a search for private members."""
+
+import re
+from functools import cache
+from itertools import count
+
+from jwcrypto.jwk import JWK
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from jwksd.interfaces import IKeySource
+from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
+
+NOW = 1_800_000_000
+"""Where the fake clock starts, a NumericDate."""
+
+
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+
+
+_PRIVATE = re.compile(
+    rb'\\*["\'](' + "|".join(sorted(PRIVATE_MEMBERS)).encode() + rb""")\\*["']\s*:|PRIVATE KEY"""
+)
+
+
+def assert_public(octets: bytes, where: str) -> None:
+    """No member of a private JWK, however quoted, and no PEM of one."""
+    found = _PRIVATE.search(octets)
+    assert found is None, f"{where} holds {found[0] if found else b''!r}"
+
+
+@cache
+def private_jwk(number: int) -> JWK:
+    """An RSA key; the same one in all of a test run for the same number."""
+    private = JWK.generate(kty="RSA", size=2048)
+    private.unsafe_skip_rsa_key_validation = True
+    return private
+
+
+def key_pair(number: int = 0) -> KeyPair:
+    """A fresh pair around ``private_jwk``."""
+    return KeyPair.of_jwk(private_jwk(number), ALGORITHMS["RS256"])
+
+
+@implementer(IKeySource)
+class KeysInOrder:
+    """A source that answers at once, with ``key_pair(0)``, ``key_pair(1)`` and so on."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        return key_pair(next(self._numbers))
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        return succeed(self.take_now(alg))
+
+
+class NothingReady:
+    """The half of a source in which every key has to be waited for."""
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        """None, always."""
+        return None

@@ -1,0 +1,489 @@
+"""The lane: what it repeats, what it does not, and that it never repeats what is no longer true."""
+
+import json
+import re
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from jwksd.dev.clock import DevClock
+from jwksd.issuing.mintrequest import MintRequest
+from jwksd.web.faults import Fault, Faults
+from jwksd.web.http import fastpath as lane
+from jwksd.web.http.fastpath import Entry, Lane, LaneChannel
+from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.site import Site
+from jwksd.web.root import Dev, make_root
+from tests.support.app import SCHEDULE, make_issuer
+from tests.support.keys import NOW
+
+JWKS = "/.well-known/jwks.json"
+
+
+def get(path: str, *fields: str, method: str = "GET") -> bytes:
+    """A plain request."""
+    head = "".join(f"{field}\r\n" for field in ("Host: localhost", *fields))
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
+
+
+def masked(answers: bytes) -> bytes:
+    """With dates and tokens aside."""
+    answers = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: -", answers)
+    return re.sub(rb"eyJ[\w-]*\.[\w-]*\.[\w-]*", b"TOKEN", answers)
+
+
+class Client:
+    """A connection to a site, in memory."""
+
+    def __init__(self, site: Site, address: IAddress | None = None) -> None:
+        self.transport = StringTransport()
+        self.channel: Any = site.buildProtocol(address)
+        self.transport.abortConnection = self.lose  # type: ignore[method-assign]
+        self.channel.makeConnection(self.transport)
+        self.lost = False
+
+    def send(self, octets: bytes) -> bytes:
+        """What is answered to this."""
+        before = len(self.transport.value())
+        if not self.transport.disconnecting:
+            self.channel.dataReceived(octets)
+        return self.transport.value()[before:]
+
+    def lose(self) -> None:
+        if not self.lost:
+            self.lost = True
+            self.channel.connectionLost(Failure(ConnectionDone()))
+
+
+class LaneTestCase(SynchronousTestCase):
+    policy = "rotating"
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.issuer = make_issuer(self.clock, policy=self.policy)
+        self.issuer.start()
+        self.site = self.make_site()
+        self.client = Client(self.site)
+
+    def make_site(self, **options: Any) -> Site:
+        return Site(make_root(self.issuer, options.pop("dev", None)), self.clock, **options)
+
+    def mint(self, **wish: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(self.issuer.mint(MintRequest(**wish))))
+
+    def is_repeated(self, request: bytes, client: Client | None = None) -> bool:
+        """Whether the lane answers it, and as the ordinary way does."""
+        client = client or self.client
+        ordinary = client.send(request)
+        learned = self.site.lane.entries.get(request)
+        calls: list[Entry] = []
+        repeat = client.channel._repeat
+
+        def watch(head: bytes, entry: Entry) -> bool:
+            calls.append(entry)
+            return bool(repeat(head, entry))
+
+        client.channel._repeat = watch
+        try:
+            self.assertEqual(masked(client.send(request)), masked(ordinary))
+        finally:
+            del client.channel._repeat
+        return learned is not None and calls == [learned]
+
+
+class RepeatTests(LaneTestCase):
+    def test_plain_requests_for_documents_are_repeated(self) -> None:
+        """GET, HEAD and 304 of each document, whatever the media type."""
+        kid = json.loads(self.issuer.key_set().body)["keys"][0]["kid"]
+        etag = self.issuer.key_set().etag.decode()
+        for request in (
+            get(JWKS),
+            get(JWKS, method="HEAD"),
+            get(JWKS, "Accept: application/jwk-set+json"),
+            get(JWKS, f"If-None-Match: {etag}"),
+            get(JWKS, f"If-None-Match: {etag}", method="HEAD"),
+            get(f"{JWKS}?x=1"),
+            get(f"/.well-known/{kid}.json"),
+            get("/.well-known/openid-configuration"),
+        ):
+            with self.subTest(request=request):
+                self.assertTrue(self.is_repeated(request))
+
+    def test_other_requests_take_the_ordinary_way(self) -> None:
+        """Errors, other methods, bodies, closing connections and older versions."""
+        for request in (
+            get("/nothing"),
+            get("/readyz"),
+            get(JWKS, method="OPTIONS"),
+            get(JWKS, method="POST"),
+            get(JWKS, "Content-Length: 2") + b"{}",
+            get(JWKS, "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+            get(JWKS, "Connection: close"),
+            get(JWKS).replace(b"1.1", b"1.0"),
+            get(JWKS, f"X: {'x' * lane.MAX_HEAD}"),
+        ):
+            with self.subTest(request=request[:60]):
+                client = Client(self.site)
+                client.send(request)
+                self.assertEqual(self.site.lane.entries, {})
+
+    def test_an_expectation_is_met_each_time(self) -> None:
+        """Who waits for 100 before an answer gets it, whether or not it came before."""
+        for _ in range(3):
+            answers = self.client.send(get(JWKS, "Expect: 100-continue"))
+            self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
+
+    def test_a_document_that_is_not_sent_is_counted(self) -> None:
+        """An answer to HEAD, and 304, keep it in memory as the whole answer does."""
+        document = self.issuer.key_set()
+        for request in (
+            get(JWKS, method="HEAD"),
+            get(JWKS, "If-None-Match: *"),
+        ):
+            before = self.site.lane.octets
+            self.assertTrue(self.is_repeated(request))
+            self.assertGreater(self.site.lane.octets - before, 2 * len(document.body))
+
+    def test_the_date_is_of_the_moment(self) -> None:
+        """Everything else may be repeated, the date is told anew each second."""
+        dates = Lane()
+        first = dates.date()
+        self.assertRegex(first, rb"\A\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\Z")
+        dates._date_ends = 0
+        self.assertIsNot(dates.date(), first)
+
+    def test_the_access_log_has_the_same_line(self) -> None:
+        """Client, request, status and length; nothing where it is off."""
+        written: list[str] = []
+        for access_log, lines in ((True, 2), (False, 0)):
+            self.site = self.make_site(access_log=access_log)
+            self.site._logFile = type("Log", (), {"write": written.append})
+            client = Client(self.site)
+            for _ in range(2):
+                client.send(get(f"{JWKS}?password=x"))
+            self.assertEqual((len(written), len(set(written))), (lines, min(1, lines)))
+            written.clear()
+
+    def test_an_idle_connection_is_closed_when_it_has_been_idle(self) -> None:
+        """Sixty seconds after the last answer, whoever gave it; not sooner."""
+        self.client.send(get(JWKS))
+        self.clock.advance(59)
+        self.client.send(get(JWKS))
+        self.clock.advance(59)
+        self.assertFalse(self.client.transport.disconnecting)
+        self.client.send(get("/readyz"))
+        self.clock.advance(59.5)
+        self.client.send(get(JWKS))
+        self.clock.advance(59.5)
+        self.assertFalse(self.client.transport.disconnecting)
+        self.clock.advance(0.5)
+        self.assertTrue(self.client.transport.disconnecting)
+
+
+class ChangeTests(LaneTestCase):
+    """What changes between two identical requests is never answered stale."""
+
+    def set_is_current(self, client: Client | None = None) -> None:
+        _, _, body = (client or self.client).send(get(JWKS)).partition(b"\r\n\r\n")
+        self.assertEqual(body, self.issuer.key_set().body)
+
+    def test_a_rotation_is_seen_in_the_next_answer(self) -> None:
+        """Takeover, end and new keys, with and without timers."""
+        for seconds in (SCHEDULE.rotation_interval, SCHEDULE.retention, 10 * SCHEDULE.propagation):
+            self.set_is_current()
+            self.clock.rightNow += seconds
+            self.set_is_current()
+            self.clock.advance(0)
+            self.set_is_current()
+
+    def test_a_revocation_is_seen_in_the_next_answer(self) -> None:
+        """In the set, in the headers, and by the document of the key."""
+        kid = self.mint().kid
+        for _ in range(2):
+            self.assertIn(b" 200 OK", self.client.send(get(f"/.well-known/{kid}.json")))
+            self.set_is_current()
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
+        self.assertIn(b"404 Not Found", self.client.send(get(f"/.well-known/{kid}.json")))
+        self.assertIn(b"max-age=60\r\n", self.client.send(get(JWKS)))
+        self.set_is_current()
+        self.clock.advance(SCHEDULE.propagation)
+        self.assertIn(b"max-age=1000,", Client(self.site).send(get(JWKS)))
+
+    def test_a_tag_that_is_old_is_answered_with_the_set(self) -> None:
+        """304 as long as the set is the same, 200 then."""
+        conditional = get(JWKS, f"If-None-Match: {self.issuer.key_set().etag.decode()}")
+        for _ in range(3):
+            self.assertIn(b" 304 Not Modified", self.client.send(conditional))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys()))
+        self.assertIn(b" 200 OK", self.client.send(conditional))
+
+    def test_a_fault_is_met_by_the_next_request(self) -> None:
+        """As many as it has answers; then the set is well again."""
+        faults = Faults(self.clock)
+        self.site = self.make_site(dev=Dev(DevClock(self.clock), faults))
+        client = Client(self.site)
+        for _ in range(2):
+            self.set_is_current(client)
+        faults.add(Fault("status", count=2, until=None))
+        codes = [client.send(get(JWKS)).split()[1] for _ in range(4)]
+        self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
+
+    def test_no_token_is_made_for_a_connection_that_ends(self) -> None:
+        """What comes after the end has begun is nobody's, and makes no key."""
+        request = get("/auth", method="POST")
+        self.assertTrue(self.is_repeated(request))
+        made: list[MintRequest] = []
+        mint_now = self.issuer.mint_now
+        self.issuer.mint_now = lambda wish: made.append(wish) or mint_now(wish)
+        self.client.transport.disconnecting = True
+        self.client.channel.dataReceived(request)
+        self.assertEqual(made, [])
+
+    def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
+        """Its first answer is its last, though it was known before."""
+        self.client.send(get(JWKS))
+        self.site.drain()
+        client = Client(self.site)
+        self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
+        self.assertTrue(client.transport.disconnecting)
+        client.lose()
+        self.client.lose()
+
+    def test_a_server_that_stops_answers_no_more(self) -> None:
+        """A connection at rest is closed, and what comes on it is nobody's."""
+        self.client.send(get(JWKS))
+        self.site.drain()
+        self.assertEqual(self.client.send(get(JWKS)), b"")
+        self.client.lose()
+
+
+class PerTokenChangeTests(LaneTestCase):
+    policy = "per-token"
+
+    def test_a_token_is_seen_in_the_next_answer(self) -> None:
+        """Its key is in the set from its answer on, and gone at its second."""
+        for _ in range(3):
+            self.client.send(get(JWKS))
+            kid = self.mint().kid.encode()
+            self.assertIn(kid, self.client.send(get(JWKS)))
+            self.assertIn(kid, self.client.send(get(JWKS)))
+        self.clock.rightNow += 3600
+        self.assertTrue(self.client.send(get(JWKS)).endswith(b'{"keys":[]}'))
+
+
+class SiblingTests(LaneTestCase):
+    """One key's document is answered as another's was, with its own body, length and tag."""
+
+    policy = "per-token"
+
+    def ask(self, kid: str, *fields: str, method: str = "GET") -> bytes:
+        return self.client.send(get(f"/.well-known/{kid}.json", *fields, method=method))
+
+    def ordinary(self, kid: str, *fields: str, method: str = "GET") -> bytes:
+        """The answer without the lane."""
+        return Client(self.make_site()).send(
+            get(f"/.well-known/{kid}.json", *fields, method=method)
+        )
+
+    def test_a_sibling_is_answered_without_the_ordinary_way(self) -> None:
+        """Whatever the method and the fields; of those asked for in a row each once."""
+        for method, fields in (("GET", ()), ("HEAD", ()), ("GET", ("Accept: text/html", "X: %b"))):
+            self.ask(self.mint().kid, *fields, method=method)
+            for _ in range(3):
+                kid = self.mint().kid
+                ordinary = self.ordinary(kid, *fields, method=method)
+                with patch.object(LaneChannel, "_learn") as learn:
+                    answer = self.ask(kid, *fields, method=method)
+                self.assertEqual(masked(answer), masked(ordinary))
+                self.assertEqual(learn.mock_calls, [])
+
+    def test_who_is_asked_for_again_is_known_by_all_bytes(self) -> None:
+        """The second time the ordinary way answers, and from then on the lane."""
+        self.ask(self.mint().kid)
+        kid = self.mint().kid
+        request = get(f"/.well-known/{kid}.json")
+        self.ask(kid)
+        self.assertNotIn(request, self.site.lane.entries)
+        self.ask(kid)
+        self.assertIn(request, self.site.lane.entries)
+        self.assertTrue(self.is_repeated(request))
+
+    def test_the_unknown_and_the_expired_are_not_found(self) -> None:
+        """A kid that is none, one that is not live, one that is live no more."""
+        kids = [self.mint().kid for _ in range(3)]
+        self.assertIn(b" 200 OK", self.ask(kids[0]))
+        for kid in ("A" * 43, "%" * 43, "/" * 43, "." * 43, "A" * 44):
+            with self.subTest(kid=kid):
+                self.assertIn(b" 404 Not Found", self.ask(kid))
+        self.assertIn(b" 200 OK", self.ask(kids[1]))
+        self.clock.rightNow += 3600
+        self.assertIn(b" 404 Not Found", self.ask(kids[1]))
+        self.assertIn(b" 404 Not Found", self.ask(kids[2]))
+
+    def test_a_condition_is_met_by_the_tag_of_the_key(self) -> None:
+        """304 for one kid says nothing of another."""
+        one, two = self.mint().kid, self.mint().kid
+        key = self.issuer.find_key(one)
+        assert key is not None
+        condition = f"If-None-Match: {key.etag.decode()}"
+        for _ in range(3):
+            self.assertIn(b" 200 ", self.ask(two, condition))
+            self.assertIn(b" 304 ", self.ask(one, condition))
+
+    def test_the_access_log_names_the_sibling(self) -> None:
+        """Each line has the kid that was asked for, and the length that was sent."""
+        written: list[str] = []
+        self.site = self.make_site(access_log=True)
+        self.site._logFile = type("Log", (), {"write": written.append})
+        self.client = Client(self.site)
+        for number in range(3):
+            kid = self.mint().kid
+            length = len(self.ask(kid).partition(b"\r\n\r\n")[2])
+            line = f'"GET /.well-known/{kid}.json HTTP/1.1" 200 {length}\n'
+            self.assertIn(line, written[number])
+
+    def test_a_kid_elsewhere_decides_nothing(self) -> None:
+        """In the host, a field, a fragment, or spelt otherwise: there it is no key's."""
+        one, two = self.mint().kid, self.mint().kid
+        spelt = "".join(f"%{ord(letter):02x}" for letter in one)
+        for target, fields in (
+            (f"http://{one}.localhost/.well-known/{spelt}.json", ()),
+            (f"http://{one}@localhost/.well-known/{spelt}.json", ()),
+            (f"http://localhost/.well-known/{one}.json", ()),
+            (f"/.well-known/{spelt}.json#{one}", ()),
+            (f"/.well-known/{spelt}.json?{one}", ()),
+            (f"/.well-known/{spelt}.json", (f"Cookie: {one}",)),
+            (f"/.well-known/{one}.json", (f"Cookie: {one}",)),
+            (f"/.well-known/{one}.json?{one}", ()),
+        ):
+            with self.subTest(target=target, fields=fields):
+                for kid in (one, two):
+                    request = get(target, *fields).replace(one.encode(), kid.encode())
+                    ordinary = Client(self.make_site()).send(request)
+                    self.assertEqual(masked(self.client.send(request)), masked(ordinary))
+                self.assertEqual(self.site.lane.templates, {})
+
+    def test_a_client_that_asks_oddly_takes_nothing_from_others(self) -> None:
+        """After hosts and fields of all kinds, siblings are known as before; memory is bounded."""
+        for number in range(2 * lane.MAX_TEMPLATES):
+            self.client.send(
+                get(f"http://{'h' * number}.localhost/.well-known/{self.mint().kid}.json")
+            )
+            self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
+            self.assertLessEqual(len(self.site.lane.templates), lane.MAX_TEMPLATES)
+        self.ask(self.mint().kid)
+        kid = self.mint().kid
+        with patch.object(LaneChannel, "_learn") as learn:
+            self.assertIn(b" 200 OK", self.ask(kid))
+        self.assertEqual(learn.mock_calls, [])
+
+
+class RotatingSiblingTests(SiblingTests):
+    """Where what may be cached, and for how long, changes with the keys."""
+
+    policy = "rotating"
+
+    def mint(self, **wish: Any) -> Any:
+        """A token of a key that has just begun to sign."""
+        self.clock.rightNow += SCHEDULE.rotation_interval + SCHEDULE.propagation
+        return super().mint(**wish)
+
+    def test_the_unknown_and_the_expired_are_not_found(self) -> None:
+        """A key that is revoked is not found."""
+        kids = [self.mint().kid for _ in range(3)]
+        for kid in kids[1:]:
+            self.assertIn(b" 200 OK", self.ask(kid))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kids[2])))
+        self.assertIn(b" 404 Not Found", self.ask(kids[2]))
+        answer = self.ask(kids[1])
+        self.assertEqual(masked(answer), masked(self.ordinary(kids[1])))
+        self.assertIn(b"max-age=60\r\n", answer)
+
+
+class BoundTests(SynchronousTestCase):
+    """What is remembered is bounded."""
+
+    answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nab"
+
+    def learn(self, known: Lane, request: bytes, answer: bytes = answer) -> None:
+        known.learn(request, answer, Repeat(lambda: b"ab"), "told", bodiless=False)
+
+    def test_the_oldest_give_way(self) -> None:
+        """Past so many entries."""
+        known = Lane()
+        for number in range(lane.MAX_ENTRIES + 5):
+            self.learn(known, b"%d" % number)
+        self.assertEqual(len(known.entries), lane.MAX_ENTRIES)
+        self.assertNotIn(b"4", known.entries)
+        self.assertIn(b"5", known.entries)
+
+    def test_octets_are_bounded_too(self) -> None:
+        """Of requests and answers together; forgetting gives all of them back."""
+        known, long = Lane(), self.answer + b"x" * 100_000
+        for number in range(200):
+            self.learn(known, b"%d" % number, long)
+            self.assertLessEqual(known.octets, lane.MAX_OCTETS)
+        for request in list(known.entries):
+            known.forget(request)
+        known.forget(b"unknown")
+        self.assertEqual(known.octets, 0)
+
+    def test_what_would_leave_no_room_is_not_remembered(self) -> None:
+        """The others stay."""
+        known = Lane()
+        self.learn(known, b"1")
+        self.learn(known, b"2", self.answer + b"x" * lane.MAX_OCTETS)
+        self.assertEqual(list(known.entries), [b"1"])
+
+    def test_what_is_odd_is_not_remembered(self) -> None:
+        """Another status, or a head without exactly one date."""
+        for answer in (
+            b"HTTP/1.1 404 Not Found\r\nDate: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nab\r\nDate: x\r\n",
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nDate: y\r\n\r\n",
+        ):
+            known = Lane()
+            self.learn(known, b"1", answer)
+            self.assertEqual(known.entries, {})
+
+    def test_an_answer_without_what_siblings_differ_in_has_none(self) -> None:
+        """Date, tag and length, in this order, are what a template fills in."""
+        for fields, made in (
+            (b"Date: x\r\nETag: y\r\nContent-Length: 2", 1),
+            (b"Date: x\r\nContent-Length: 2\r\nETag: y", 0),
+            (b"ETag: y\r\nDate: x\r\nContent-Length: 2", 0),
+            (b"Date: x\r\nContent-Length: 2", 0),
+            (b"Date: x\r\nETag: y", 0),
+        ):
+            known = Lane()
+            repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
+            answer = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\nab"
+            known.learn(b"GET /kid", answer, repeat, "GET /kid", bodiless=False)
+            self.assertEqual((len(known.entries), len(known.templates)), (1, made))
+
+    def test_the_same_octets_elsewhere_are_another_request(self) -> None:
+        """Without their slots two requests may be alike that have them in different places."""
+        known = Lane()
+        repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
+        answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nETag: y\r\nContent-Length: 2\r\n\r\nab"
+        known.learn(b"GET /kid/", answer, repeat, "GET /kid/", bodiless=False)
+        known.learn(b"PUT //kid.", answer, repeat, "PUT //kid.", bodiless=False)
+        self.assertIsNotNone(known.find_sibling(b"GET /one/"))
+        self.assertIsNone(known.find_sibling(b"GET //one"))
+
+    def test_a_large_body_is_not_copied(self) -> None:
+        """It is sent as the second piece."""
+        body = b"x" * 100_000
+        answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100000\r\n\r\n" + body
+        entry = Entry(answer, Repeat(lambda: body), "told", bodiless=False)
+        head, sent = entry.message(b"y") or (b"", b"")
+        self.assertIs(sent, body)
+        self.assertIn(b"Date: y\r\n", head)

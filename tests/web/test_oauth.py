@@ -1,0 +1,256 @@
+"""OAuth: tokens for clients that act for themselves, introspection, discovery, and the errors."""
+
+import json
+from base64 import b64encode, urlsafe_b64decode
+from typing import Any
+from urllib.parse import urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+
+from jwksd.errors import JwksdError, Overloaded
+from jwksd.web.oauth import _code, _description
+from tests.support.app import make_app
+from tests.support.http import HttpTestCase
+from tests.support.keys import NOW
+from tests.web.test_resources import BrokenSource, FullSource
+
+ISSUER = "http://localhost:8080"
+GRANT = [("grant_type", "client_credentials")]
+CLIENT = [("client_id", "me"), ("client_secret", "s")]
+
+
+def claims(token: str) -> dict[str, Any]:
+    return json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))  # type: ignore[no-any-return]
+
+
+class OAuthTestCase(HttpTestCase):
+    def post(self, path: str, fields: list[tuple[str, str]], **arguments: Any) -> tuple[Any, Any]:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        headers |= arguments.pop("headers", {})
+        data = urlencode(fields).encode()
+        response, body = self.request("POST", path, data=data, headers=headers, **arguments)
+        self.assertEqual(self.header(response, "content-type"), "application/json")
+        self.assertEqual(self.header(response, "cache-control"), "no-store")
+        return response, json.loads(body)
+
+    def assert_error(self, answer: tuple[Any, Any], status: int, code: str, said: str = "") -> None:
+        response, body = answer
+        self.assertEqual((response.code, body["error"]), (status, code))
+        self.assertEqual(set(body), {"error", "error_description"})
+        self.assertIn(said, body["error_description"])
+
+
+class TokenTests(OAuthTestCase):
+    def test_the_token_is_that_of_rfc_9068(self) -> None:
+        """typ at+jwt; iss, sub, aud, client_id, iat, exp and jti; scope as it was asked for."""
+        response, body = self.post("/token", GRANT + CLIENT + [("scope", "read write")])
+        self.assertEqual(response.code, 200)
+        self.assertEqual(
+            {**body, "access_token": ""},
+            {"access_token": "", "token_type": "Bearer", "expires_in": 3600, "scope": "read write"},
+        )
+        header = json.loads(urlsafe_b64decode(body["access_token"].split(".")[0] + "=="))
+        self.assertEqual(header["typ"], "at+jwt")
+        self.assertEqual(
+            claims(body["access_token"]),
+            {
+                "iss": ISSUER,
+                "iat": NOW,
+                "exp": NOW + 3600,
+                "jti": "id-0",
+                "sub": "me",
+                "aud": ISSUER,
+                "client_id": "me",
+                "scope": "read write",
+            },
+        )
+
+    def test_the_client_says_who_it_is_in_either_way(self) -> None:
+        """By basic authentication, urldecoded as RFC 6749 §2.3.1 has it, or in the form."""
+        basic = "Basic " + b64encode(b"a%3Ab+c:any%20secret").decode()
+        for fields, headers, client in (
+            (CLIENT, {}, "me"),
+            ([("client_id", "public")], {}, "public"),
+            ([], {"Authorization": basic}, "a:b c"),
+            ([("client_id", "a:b c")], {"Authorization": basic}, "a:b c"),
+            ([], {"Authorization": "basic " + b64encode(b"x:").decode()}, "x"),
+        ):
+            with self.subTest(client=client):
+                _, body = self.post("/token", GRANT + fields, headers=headers)
+                self.assertEqual(claims(body["access_token"])["sub"], client)
+
+    def test_audiences_and_resources_become_the_aud(self) -> None:
+        """One is a string, several are a list, each once, audiences first."""
+        for fields, expected in (
+            ([("audience", "api")], "api"),
+            ([("resource", "https://api.example/x?y=1")], "https://api.example/x?y=1"),
+            ([("resource", "urn:example:api")], "urn:example:api"),
+            (
+                [("resource", "https://a.example"), ("audience", "api"), ("audience", "api")],
+                ["api", "https://a.example"],
+            ),
+        ):
+            with self.subTest(fields=fields):
+                _, body = self.post("/token", GRANT + CLIENT + fields)
+                self.assertEqual(claims(body["access_token"])["aud"], expected)
+
+    def test_refusals_have_the_codes_of_the_rfcs(self) -> None:
+        """Each with a description that says what would be right."""
+        for fields, status, code, said in (
+            (CLIENT, 400, "invalid_request", "grant_type is missing"),
+            ([*CLIENT, ("grant_type", "")], 400, "invalid_request", "grant_type is missing"),
+            (
+                [*CLIENT, ("grant_type", "password")],
+                400,
+                "unsupported_grant_type",
+                "must be client_credentials",
+            ),
+            (GRANT + GRANT + CLIENT, 400, "invalid_request", "grant_type is given more than once"),
+            (GRANT, 401, "invalid_client", "client_id"),
+            ([*GRANT, ("client_secret", "s")], 401, "invalid_client", "client_id"),
+            ([*GRANT, *CLIENT, ("scope", 'a"b')], 400, "invalid_scope", "printable ASCII"),
+            ([*GRANT, *CLIENT, ("scope", "a  b")], 400, "invalid_scope", "one space"),
+            ([*GRANT, *CLIENT, ("scope", "é")], 400, "invalid_scope", "ASCII"),
+            ([*GRANT, *CLIENT, ("resource", "relative")], 400, "invalid_target", "absolute URI"),
+            ([*GRANT, *CLIENT, ("resource", "https://x/#f")], 400, "invalid_target", "fragment"),
+            ([*GRANT, *CLIENT, ("resource", "https://[")], 400, "invalid_target", "absolute URI"),
+        ):
+            with self.subTest(fields=fields):
+                self.assert_error(self.post("/token", fields), status, code, said)
+
+    def test_wrong_authorization_is_invalid_client(self) -> None:
+        """401 with a challenge, whatever is wrong with the header."""
+        for value in ("Bearer x", "Basic", "Basic !!", "Basic " + b64encode(b"none").decode(),
+                      "Basic " + b64encode(b":s").decode(), "Basic " + b64encode(b"\xff:").decode(),
+                      "Basic " + b64encode(b"%FF:x").decode()):  # fmt: skip
+            with self.subTest(value=value):
+                answer = self.post("/token", GRANT, headers={"Authorization": value})
+                self.assert_error(answer, 401, "invalid_client")
+                self.assertIn("Basic realm", self.header(answer[0], "www-authenticate") or "")
+
+    def test_a_client_authenticates_once(self) -> None:
+        """A secret in both places, or two different ids, are refused (RFC 6749 §2.3)."""
+        headers = {"Authorization": "Basic " + b64encode(b"me:s").decode()}
+        for fields in (CLIENT, [("client_id", "other")]):
+            with self.subTest(fields=fields):
+                answer = self.post("/token", GRANT + fields, headers=headers)
+                self.assert_error(answer, 400, "invalid_request", "twice")
+
+    def test_everything_else_errs_in_the_same_voice(self) -> None:
+        """Wrong methods, bodies and media types have the error JSON of OAuth too."""
+        for path in ("/token", "/introspect"):
+            response, body = self.request("GET", path)
+            self.assert_error((response, json.loads(body)), 405, "invalid_request", "POST")
+            self.assertEqual(self.header(response, "allow"), "POST, OPTIONS")
+            for data, content_type, status in (
+                (b"{}", "application/json", 415),
+                (b"a=%FF", "application/x-www-form-urlencoded", 400),
+                (b"a=" + b"x" * 70_000, "application/x-www-form-urlencoded", 413),
+            ):
+                headers = {"Content-Type": content_type}
+                response, body = self.request("POST", path, data=data, headers=headers)
+                self.assert_error((response, json.loads(body)), status, "invalid_request")
+
+    def test_the_query_does_not_count(self) -> None:
+        """RFC 6749 §3.2: parameters are in the body; a secret in a URL would be logged."""
+        answer = self.post("/token?client_id=me&client_secret=s", GRANT)
+        self.assert_error(answer, 401, "invalid_client")
+
+    def test_overload_and_faults_have_a_code(self) -> None:
+        """503 is temporarily_unavailable with Retry-After, 500 server_error."""
+        self.app = make_app(source=FullSource())
+        answer = self.post("/token", GRANT + CLIENT)
+        self.assert_error(answer, 503, "temporarily_unavailable")
+        self.assertEqual(self.header(answer[0], "retry-after"), "7")
+        self.app = make_app(source=BrokenSource())
+        self.assert_error(self.post("/token", GRANT + CLIENT), 500, "server_error")
+        self.flushLoggedErrors(RuntimeError)
+        self.assertEqual(_code(Overloaded("", 1)), "temporarily_unavailable")
+        self.assertEqual(_code(JwksdError("")), "server_error")
+
+    @given(st.text(max_size=40))
+    def test_any_description_has_the_characters_of_the_rfc(self, detail: str) -> None:
+        """RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E."""
+        self.assertRegex(_description(detail), r"\A[\x20-\x21\x23-\x5b\x5d-\x7e]*\Z")
+
+
+class IntrospectTests(OAuthTestCase):
+    def introspect(self, token: str) -> Any:
+        response, body = self.post("/introspect", [*CLIENT, ("token", token)])
+        self.assertEqual(response.code, 200)
+        return body
+
+    def token(self) -> str:
+        token: str = self.post("/token", [*GRANT, ("client_id", "me")])[1]["access_token"]
+        return token
+
+    def test_a_valid_token_is_active_with_its_claims(self) -> None:
+        """RFC 7662 §2.2: active, and what the token says."""
+        body = self.introspect(token := self.token())
+        self.assertEqual(body, {"active": True, "token_type": "Bearer", **claims(token)})
+
+    def test_a_token_that_is_no_longer_valid_is_not_active(self) -> None:
+        """Expired, its key reset, or not ours: active is false, and nothing else is told."""
+        token = self.token()
+        self.app.clock.advance(3599)
+        self.assertTrue(self.introspect(token)["active"])
+        self.app.clock.advance(1)
+        reset = self.token()
+        self.successResultOf(Deferred.fromCoroutine(self.app.issuer.reset_keys()))
+        for text in (token, reset, "nonsense", "a.b.c", token[:-8], "é"):
+            with self.subTest(text=text[:20]):
+                self.assertEqual(self.introspect(text), {"active": False})
+
+    def test_a_token_of_another_issuer_is_not_active(self) -> None:
+        """Signed by us as a wish, but not in our name."""
+        _, token = self.request("POST", "/auth", json={"claims": {"iss": "https://other.example"}})
+        self.assertEqual(self.introspect(token.decode()), {"active": False})
+
+    def test_a_claim_cannot_say_that_a_token_is_active(self) -> None:
+        """A claim of that name does not overrule the verdict."""
+        _, token = self.request("POST", "/auth", json={"claims": {"active": False}})
+        self.assertIs(self.introspect(token.decode())["active"], True)
+
+    def test_token_and_client_are_needed(self) -> None:
+        """RFC 7662 §2.1: the client must say who it is, and which token it means."""
+        self.assert_error(self.post("/introspect", CLIENT), 400, "invalid_request", "token")
+        self.assert_error(self.post("/introspect", [("token", "x")]), 401, "invalid_client")
+
+
+class DiscoveryTests(HttpTestCase):
+    PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
+
+    def test_both_documents_tell_the_same(self) -> None:
+        """Issuer, key set, endpoints, algorithms: every URL is the issuer's."""
+        self.app = make_app(name="https://issuer.example/", algorithms=["RS256", "ES256"])
+        bodies = [self.request("GET", path)[1] for path in self.PATHS]
+        self.assertEqual(bodies[0], bodies[1])
+        told = json.loads(bodies[0])
+        self.assertEqual(told["issuer"], "https://issuer.example/")
+        self.assertEqual(told["jwks_uri"], "https://issuer.example/.well-known/jwks.json")
+        self.assertEqual(told["token_endpoint"], "https://issuer.example/token")
+        self.assertEqual(told["id_token_signing_alg_values_supported"], ["RS256", "ES256"])
+
+    def test_they_are_documents_like_the_others(self) -> None:
+        """HEAD, 304, CORS; cached for five minutes, for they do not change."""
+        response, _ = self.request("GET", self.PATHS[0])
+        self.assertEqual(self.header(response, "cache-control"), "public, max-age=300")
+        self.assertEqual(self.header(response, "access-control-allow-origin"), "*")
+        headers = {"If-None-Match": self.header(response, "etag")}
+        self.assertEqual(self.request("GET", self.PATHS[1], headers=headers)[0].code, 304)
+        self.assertEqual(self.request("HEAD", self.PATHS[0])[0].code, 200)
+        self.assertEqual(self.request("OPTIONS", self.PATHS[0])[0].code, 204)
+
+    def test_a_mismatch_is_logged_once_a_host(self) -> None:
+        """Asked by another name than the issuer's, the log says what to do; but once."""
+        told: list[Any] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        for host in ("localhost:8080", "issuer", "issuer", *(f"h{n}" for n in range(150))):
+            self.request("GET", self.PATHS[0], headers={"Host": host})
+        warnings = [event for event in told if "asked" in str(event.get("log_format"))]
+        self.assertEqual(len(warnings), 151)
+        self.assertEqual(warnings[0]["host"], "issuer")
