@@ -25,7 +25,7 @@ from start import free_port, time_first_answer
 sys.path.insert(1, str(CHECKOUT))
 
 from jwksd.jose.algorithms import ALGORITHMS
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.stores.database import Database
 from tests.support import postgres
 
@@ -107,7 +107,7 @@ def fill(store: str, number: int) -> None:
     database.close()
 
 
-def stored_key(signer: RSAPrivateKey) -> Key:
+def stored_key(signer: RSAPrivateKey) -> PublishedKey:
     """The public half of a key that signed a token valid for a day."""
     now = int(time.time())
     pair = KeyPair(SharedKey(signer), ALGORITHMS["RS256"])

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from zope.interface import Attribute, Interface
 
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import Ring
 
@@ -62,7 +62,7 @@ class Contents:
 
     version: int
     ring: Ring
-    keys: Sequence[Key]
+    keys: Sequence[PublishedKey]
     pairs: Sequence[KeyPair]
     gone: Collection[str] | None
 
@@ -106,7 +106,7 @@ class IStore(Interface):
         half of a key that is neither pending nor active in ``after`` is destroyed.
         """
 
-    def insert(key: Key) -> "Deferred[int]":
+    def insert(key: PublishedKey) -> "Deferred[int]":
         """Keep the public half of a key that has signed its one token; the new version."""
 
     def withdraw(kids: Collection[str]) -> "Deferred[None]":

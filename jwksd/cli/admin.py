@@ -18,8 +18,8 @@ from jwksd.jose.envelopes import write_kek
 from jwksd.jose.importing import read_private_key
 from jwksd.jose.keys import KeyPair
 from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import ManagedKey, Ring, Schedule
-from jwksd.lifecycle.published import KeyStore
+from jwksd.lifecycle.plan import Ring, RingKey, Schedule
+from jwksd.lifecycle.published import PublishedKeys
 from jwksd.storage import open_database
 from jwksd.tap import ConfiguredOptions, PlainOptions
 
@@ -131,7 +131,7 @@ class ExportOptions(StoreOptions):
     longdesc = "Prints the JWK Set that the servers publish: public halves only."
 
     def work(self, database: "Database", settings: Settings) -> None:
-        published = KeyStore()
+        published = PublishedKeys()
         for key in database.open().keys:
             published.add(key)
         published.expire(time.time())
@@ -257,7 +257,7 @@ def _change(
     raise StartUpRefused("the servers change their keys without a pause: try again")
 
 
-def _row(key: ManagedKey, usage: Usage) -> dict[str, object]:
+def _row(key: RingKey, usage: Usage) -> dict[str, object]:
     return {
         "kid": key.kid,
         "alg": key.alg,

@@ -7,9 +7,9 @@ pending or active, and destroyed with the ring that retires or drops it.
 from collections.abc import Mapping
 
 from jwksd.interfaces import Contents, Usage
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle.plan import Ring, State
-from jwksd.lifecycle.published import KeyStore
+from jwksd.lifecycle.published import PublishedKeys
 
 
 class Tally:
@@ -41,7 +41,7 @@ class Holdings:
     """``keys`` are published; ``pairs`` by kid, and those that sign, ``signers``, by algorithm."""
 
     def __init__(self) -> None:
-        self.keys = KeyStore()
+        self.keys = PublishedKeys()
         self.pairs: dict[str, KeyPair] = {}
         self.signers: dict[str, KeyPair] = {}
         self.tallies: dict[str, Tally] = {}
@@ -74,7 +74,7 @@ class Holdings:
         """The kids of keys that signed one token each, under another policy."""
         return [key.kid for key in self.keys if ring.get(key.kid) is None]
 
-    def add(self, key: Key, pair: KeyPair | None = None) -> None:
+    def add(self, key: PublishedKey, pair: KeyPair | None = None) -> None:
         """A key of the ring."""
         if self.keys.get(key.kid) is None:
             self.keys.add(key)

@@ -16,10 +16,10 @@ from jwksd.interfaces import IKeyPolicy, IKeySource
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose import tokens
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Members, Token
-from jwksd.lifecycle.published import KeyStore
+from jwksd.lifecycle.published import PublishedKeys
 
 Forge = Callable[[KeyPair, Members, Members], str]
 
@@ -179,7 +179,7 @@ class Issuer:
             raise no_such_key(kid)
         return key.document
 
-    def find_key(self, kid: str) -> Key | None:
+    def find_key(self, kid: str) -> PublishedKey | None:
         """A live key, or None."""
         return self._keys().get(kid)
 
@@ -227,8 +227,8 @@ class Issuer:
         described: Mapping[str, object] = await self._policy.describe()
         return described
 
-    def _keys(self) -> KeyStore:
-        keys: KeyStore = self._policy.keys
+    def _keys(self) -> PublishedKeys:
+        keys: PublishedKeys = self._policy.keys
         return keys
 
     def _now(self) -> float:

@@ -19,11 +19,11 @@ from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
 from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.selfcheck import Check, no_check
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import State
-from jwksd.lifecycle.published import KeyStore
+from jwksd.lifecycle.published import PublishedKeys
 
 
 def no_such_key(kid: str) -> UnknownKey:
@@ -66,12 +66,12 @@ class PerToken:
         self._lifetime = lifetime
         self._max_keys = max_keys
         self._check = check
-        self._keys = KeyStore()
+        self._keys = PublishedKeys()
         self._promised = 0
         self._timer: IDelayedCall | None = None
 
     @property
-    def keys(self) -> KeyStore:
+    def keys(self) -> PublishedKeys:
         """Those that have not expired."""
         self._keys.expire(self._clock.seconds())
         return self._keys
@@ -165,7 +165,7 @@ class PerToken:
         key = self.keys.get(kid)
         return None if key is None else key.document
 
-    def _use(self, pair: KeyPair, seal: Seal) -> tuple[Token, Key]:
+    def _use(self, pair: KeyPair, seal: Seal) -> tuple[Token, PublishedKey]:
         """The one token of a key, and its public half; the private one is gone."""
         try:
             token = seal(pair)
@@ -173,20 +173,20 @@ class PerToken:
         finally:
             pair.destroy()
 
-    async def _keep(self, key: Key) -> None:
+    async def _keep(self, key: PublishedKey) -> None:
         """Kept first, shown then, answered last."""
         if self._follower.away is not None:
             raise self._follower.error()
         await self._follower.kept(self._store.insert(key))
 
-    def _answer(self, token: Token, key: Key, *, sound: bool = True) -> Token:
+    def _answer(self, token: Token, key: PublishedKey, *, sound: bool = True) -> Token:
         """Show the key of a token, which the store has kept."""
         self._add(key)
         if sound:
             self._check(lambda: [token.token], partial(self._document, key.kid))
         return token
 
-    def _add(self, key: Key) -> None:
+    def _add(self, key: PublishedKey) -> None:
         if self._keys.get(key.kid) is None:
             self._keys.add(key)
             self._set_timer()
@@ -259,7 +259,7 @@ class PerToken:
             self._follower.lost(failure.value)
 
 
-def _status(key: Key) -> dict[str, object]:
+def _status(key: PublishedKey) -> dict[str, object]:
     """What ``describe`` tells of one key: it has signed its one token, and expires with it."""
     return {
         "kid": key.kid,

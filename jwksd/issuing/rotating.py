@@ -39,8 +39,8 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import ManagedKey, Publish, Ring, Schedule, State
-from jwksd.lifecycle.published import KeyStore
+from jwksd.lifecycle.plan import Publish, Ring, RingKey, Schedule, State
+from jwksd.lifecycle.published import PublishedKeys
 
 HEARTBEAT = 60
 """Seconds after which the plan is looked at though nothing is due: the clock may have been set."""
@@ -127,7 +127,7 @@ class Rotation:
         return self._ring
 
     @property
-    def keys(self) -> KeyStore:
+    def keys(self) -> PublishedKeys:
         """The keys that are published now, whatever their state."""
         self._look()
         self._holdings.keys.expire(self._clock.seconds())
@@ -251,7 +251,7 @@ class Rotation:
             "keys": [self._status(key) for key in self._ring.keys],
         }
 
-    def _status(self, key: ManagedKey) -> dict[str, object]:
+    def _status(self, key: RingKey) -> dict[str, object]:
         usage, until, drop = self._holdings.usage(key.kid), key.until, None
         successor = self._ring.pending(key.alg)
         if key.state is not State.RETIRED and successor is not None:

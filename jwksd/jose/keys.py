@@ -91,9 +91,9 @@ class KeyPair:
         """The key set with this key alone, made anew at every call."""
         return Document(single_body(self.member), self.etag)
 
-    def published(self, created: int, expires: int | None = None) -> "Key":
+    def published(self, created: int, expires: int | None = None) -> "PublishedKey":
         """The public half, as it is published from ``created`` on."""
-        return Key(self.kid, self.alg, self.member, self.etag, created, expires)
+        return PublishedKey(self.kid, self.alg, self.member, self.etag, created, expires)
 
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
@@ -145,7 +145,7 @@ class KeyPair:
         self._private = None
 
 
-class Key:
+class PublishedKey:
     """A key as it is published: its public JWK, as JSON text, and its times.
 
     ``etag`` is that of the document with this key alone. ``created`` and ``expires`` are
@@ -163,7 +163,9 @@ class Key:
         self._public: PublicJWK | None = None
 
     @classmethod
-    def stored(cls, kid: str, alg: str, member: bytes, created: int, expires: int | None) -> "Key":
+    def stored(
+        cls, kid: str, alg: str, member: bytes, created: int, expires: int | None
+    ) -> "PublishedKey":
         """A key of which a store has kept the published JWK."""
         return cls(kid, alg, member, document(single_body(member)).etag, created, expires)
 
@@ -179,11 +181,11 @@ class Key:
             self._public = _read(self.member)
         return self._public
 
-    def ending(self, expires: int | None) -> "Key":
+    def ending(self, expires: int | None) -> "PublishedKey":
         """The same key, with another end."""
         if expires == self.expires:
             return self
-        return Key(self.kid, self.alg, self.member, self.etag, self.created, expires)
+        return PublishedKey(self.kid, self.alg, self.member, self.etag, self.created, expires)
 
 
 def _read(member: bytes) -> PublicJWK:

@@ -139,7 +139,7 @@ def make_schedule(
 
 
 @dataclass(frozen=True, slots=True)
-class ManagedKey:
+class RingKey:
     """A key of the ring.
 
     ``created`` gives its place in the documents and never changes. ``published`` is from when on
@@ -166,13 +166,13 @@ class Ring:
     since the start ``boot`` of the machine; where machines share the ring, neither is known.
     """
 
-    keys: tuple[ManagedKey, ...] = ()
+    keys: tuple[RingKey, ...] = ()
     hurried: frozenset[str] = frozenset()
     alert_until: int = 0
     boot: str | None = None
     ahead: float = 0.0
 
-    def get(self, kid: str) -> ManagedKey | None:
+    def get(self, kid: str) -> RingKey | None:
         """The key with this kid, or None."""
         return next((key for key in self.keys if key.kid == kid), None)
 
@@ -180,15 +180,15 @@ class Ring:
         """When a key of the ring was made: its place in the documents."""
         return next(key.created for key in self.keys if key.kid == kid)
 
-    def active(self, alg: str) -> ManagedKey | None:
+    def active(self, alg: str) -> RingKey | None:
         """The key that signs, or None."""
         return self._first(alg, State.ACTIVE)
 
-    def pending(self, alg: str) -> ManagedKey | None:
+    def pending(self, alg: str) -> RingKey | None:
         """The key that signs next, or None."""
         return self._first(alg, State.PENDING)
 
-    def _first(self, alg: str, state: State) -> ManagedKey | None:
+    def _first(self, alg: str, state: State) -> RingKey | None:
         return next((key for key in self.keys if (key.alg, key.state) == (alg, state)), None)
 
 
@@ -243,7 +243,7 @@ def plan(ring: Ring, algorithms: Iterable[str], now: float, schedule: Schedule) 
     return tuple(steps)
 
 
-def takeover(ring: Ring, pending: ManagedKey, schedule: Schedule) -> float:
+def takeover(ring: Ring, pending: RingKey, schedule: Schedule) -> float:
     """When this pending key begins to sign: at once where nothing else can, else when safe."""
     active = ring.active(pending.alg)
     if active is None:
@@ -268,10 +268,10 @@ def publish(ring: Ring, kid: str, alg: str, now: float) -> Ring:
     return replace(ring, keys=(*ring.keys, pending_key(kid, alg, now)))
 
 
-def pending_key(kid: str, alg: str, now: float) -> ManagedKey:
+def pending_key(kid: str, alg: str, now: float) -> RingKey:
     """A key that is published from now on."""
     second = ceil(now)
-    return ManagedKey(kid, alg, State.PENDING, second, second, second)
+    return RingKey(kid, alg, State.PENDING, second, second, second)
 
 
 def apply(
@@ -373,15 +373,13 @@ def _activate(
     return replace(_changed(ring, changes), hurried=ring.hurried - {key.alg})
 
 
-def _retired(
-    key: ManagedKey, now: float, schedule: Schedule, last_exp: Mapping[str, int]
-) -> ManagedKey:
+def _retired(key: RingKey, now: float, schedule: Schedule, last_exp: Mapping[str, int]) -> RingKey:
     # Both: what was counted may be less than what was signed, and the clock may have been set back.
     until = max(ceil(now) + schedule.retention, last_exp.get(key.kid, 0) + schedule.clock_skew)
     return replace(key, state=State.RETIRED, since=int(now), until=until)
 
 
-def _of(ring: Ring, kid: str) -> list[ManagedKey]:
+def _of(ring: Ring, kid: str) -> list[RingKey]:
     return [key for key in ring.keys if key.kid == kid]
 
 
@@ -389,5 +387,5 @@ def _without(ring: Ring, kid: str) -> Ring:
     return replace(ring, keys=tuple(key for key in ring.keys if key.kid != kid))
 
 
-def _changed(ring: Ring, changes: Mapping[str, ManagedKey]) -> Ring:
+def _changed(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
     return replace(ring, keys=tuple(changes.get(key.kid, key) for key in ring.keys))

@@ -18,23 +18,23 @@ from operator import attrgetter
 
 from jwcrypto.jwk import JWKSet
 
-from jwksd.jose.keys import Key
+from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, key_set
 from jwksd.lifecycle.expiries import Expiries
 
 _order = attrgetter("created", "kid")
 
 
-class KeyStore:
+class PublishedKeys:
     """The live keys. ``now`` is always a NumericDate in seconds, and comes from the caller."""
 
     def __init__(self) -> None:
         self._jwks = JWKSet()
-        self._unbuilt: dict[str, Key] = {}
-        self._by_kid: dict[str, Key] = {}
+        self._unbuilt: dict[str, PublishedKey] = {}
+        self._by_kid: dict[str, PublishedKey] = {}
         self._expiries = Expiries()
-        self._by_age: list[Key] = []
-        self._new: list[Key] = []
+        self._by_age: list[PublishedKey] = []
+        self._new: list[PublishedKey] = []
         """Keys that ``_by_age`` does not have yet."""
         self._gone: set[str] = set()
         """Kids that ``_by_age`` or ``_new`` still have."""
@@ -43,7 +43,7 @@ class KeyStore:
     def __len__(self) -> int:
         return len(self._by_kid)
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[PublishedKey]:
         """Every key, in no order."""
         return iter(self._by_kid.values())
 
@@ -59,7 +59,7 @@ class KeyStore:
         """When the next key expires, or None when none does."""
         return self._expiries.first
 
-    def add(self, key: Key) -> None:
+    def add(self, key: PublishedKey) -> None:
         """Publish a key.
 
         Raises:
@@ -76,7 +76,7 @@ class KeyStore:
             self._expiries.add(key.expires, kid)
         self._document = None
 
-    def get(self, kid: str) -> Key | None:
+    def get(self, kid: str) -> PublishedKey | None:
         """The key with this kid, or None."""
         return self._by_kid.get(kid)
 
@@ -114,7 +114,7 @@ class KeyStore:
         self._forget(keys)
         return len(keys)
 
-    def _forget(self, keys: list[Key]) -> None:
+    def _forget(self, keys: list[PublishedKey]) -> None:
         members = self._jwks["keys"]
         for key in keys:
             if self._unbuilt.pop(key.kid, None) is None:

@@ -43,7 +43,7 @@ from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.migrate import migrate
@@ -193,7 +193,7 @@ class Database:
                 connection.execute(delete(keys).where(keys.c.kid.in_(dropped)))
         return version + 1
 
-    def insert(self, new: Sequence[Key]) -> int:
+    def insert(self, new: Sequence[PublishedKey]) -> int:
         """Keep keys that signed one token each, all or none; the new version."""
         with self._writing() as connection:
             version = self._next_version(connection)

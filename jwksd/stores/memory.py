@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jwksd.interfaces import Contents, IStore, Usage
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle.expiries import Expiries
 from jwksd.lifecycle.plan import Ring, State
 
@@ -22,7 +22,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._version = 0
         self._ring = Ring()
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, PublishedKey] = {}
         self._pairs: dict[str, KeyPair] = {}
         self._usage: dict[str, Usage] = {}
         self._expiries = Expiries()
@@ -54,7 +54,7 @@ class MemoryStore:
         self._pairs = {kid: pair for kid, pair in self._pairs.items() if kid in signing}
         return succeed(self._next_version())
 
-    def insert(self, key: Key) -> "Deferred[int]":
+    def insert(self, key: PublishedKey) -> "Deferred[int]":
         self._keys[key.kid] = key
         if key.expires is not None:
             self._expiries.add(key.expires, key.kid)

@@ -14,8 +14,8 @@ from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Ta
 
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
-from jwksd.jose.keys import Key
-from jwksd.lifecycle.plan import ManagedKey, Ring, State
+from jwksd.jose.keys import PublishedKey
+from jwksd.lifecycle.plan import Ring, RingKey, State
 
 SINGLE, GONE = "single", "gone"
 
@@ -51,14 +51,14 @@ ring = Table(
 )
 
 
-def managed_key(row: Any) -> ManagedKey:
+def managed_key(row: Any) -> RingKey:
     """A row of the ring."""
-    return ManagedKey(
+    return RingKey(
         row.kid, row.alg, State(row.state), row.created, row.published, row.since, row.until
     )
 
 
-def public_key(row: Any, *, strict: bool = False) -> Key:
+def public_key(row: Any, *, strict: bool = False) -> PublishedKey:
     """The published half of any row; one of the ring has no end of its own.
 
     Raises:
@@ -68,7 +68,7 @@ def public_key(row: Any, *, strict: bool = False) -> Key:
     if strict:
         _check(json.loads(member), row)
     expires = row.until if row.state == SINGLE else None
-    return Key.stored(row.kid, row.alg, member, row.created, expires)
+    return PublishedKey.stored(row.kid, row.alg, member, row.created, expires)
 
 
 def _check(members: Any, row: Any) -> None:
@@ -93,7 +93,7 @@ def ring_of(row: Any, rows: Any) -> Ring:
     )
 
 
-def values(key: ManagedKey) -> dict[str, object]:
+def values(key: RingKey) -> dict[str, object]:
     """The columns that change in the life of a key of the ring."""
     return {
         "state": key.state.value,
@@ -103,7 +103,7 @@ def values(key: ManagedKey) -> dict[str, object]:
     }
 
 
-def new_row(key: Key, state: str) -> dict[str, object]:
+def new_row(key: PublishedKey, state: str) -> dict[str, object]:
     """A row for a key that is published from now on."""
     return {
         "kid": key.kid,

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from jwksd.errors import StoreAway
 from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle.plan import Ring
 from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
 
@@ -43,7 +43,7 @@ class SqlStore:
         self._reactor = reactor
         self._writers = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="store")
         self._readers = ThreadPool(minthreads=0, maxthreads=_READERS, name="store-reader")
-        self._queued: list[tuple[Key, Deferred[int]]] = []
+        self._queued: list[tuple[PublishedKey, Deferred[int]]] = []
         self._inserting = False
         self._listener: Listener | None = None
 
@@ -64,7 +64,7 @@ class SqlStore:
     ) -> "Deferred[int | None]":
         return self._write(self._database.swap, version, before, after, added)
 
-    def insert(self, key: Key) -> "Deferred[int]":
+    def insert(self, key: PublishedKey) -> "Deferred[int]":
         inserted: Deferred[int] = Deferred()
         self._queued.append((key, inserted))
         if not self._inserting:

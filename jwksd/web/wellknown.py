@@ -7,7 +7,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from jwksd.issuing.issuer import Issuer, no_such_key
-from jwksd.jose.keys import Key
+from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, single_body
 from jwksd.web.http.negotiation import names, none_match
 from jwksd.web.http.repeat import Again, Repeat
@@ -107,7 +107,7 @@ class KeySetResource(JsonResource):
 class SingleKeyResource(JsonResource):
     """The set with one key, which does not change while the key lives."""
 
-    def __init__(self, issuer: Issuer, key: Key) -> None:
+    def __init__(self, issuer: Issuer, key: PublishedKey) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
         self._key = key

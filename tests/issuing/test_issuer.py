@@ -17,7 +17,7 @@ from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
 from jwksd.keysources.local import generate
 from jwksd.stores.memory import MemoryStore
@@ -173,14 +173,14 @@ class ExpiryTests(IssuerTestCase):
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
-            key = Key.stored(str(number), "RS256", b"{}", NOW, NOW + 3600)
+            key = PublishedKey.stored(str(number), "RS256", b"{}", NOW, NOW + 3600)
             self.issuer._policy._keys.add(key)
         del key
         gc.collect()
-        before = count_of(Key)
+        before = count_of(PublishedKey)
         self.clock.advance(3600)
         gc.collect()
-        self.assertEqual(before - count_of(Key), 10_001)
+        self.assertEqual(before - count_of(PublishedKey), 10_001)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_resetting_forgets_all_keys_and_the_timer(self) -> None:

@@ -19,10 +19,10 @@ from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import (
     Activate,
     Drop,
-    ManagedKey,
     Publish,
     Retire,
     Ring,
+    RingKey,
     Schedule,
     State,
     make_schedule,
@@ -34,16 +34,16 @@ SCHEDULE = make_schedule(
 )
 
 
-def key(kid: str, state: State, since: int = 0, **changes: Any) -> ManagedKey:
+def key(kid: str, state: State, since: int = 0, **changes: Any) -> RingKey:
     """A key that was published when its state began."""
     whole: dict[str, Any] = {"alg": "ES256", "created": since, "published": since} | changes
-    return ManagedKey(kid=kid, state=state, since=since, **whole)
+    return RingKey(kid=kid, state=state, since=since, **whole)
 
 
 class PlanTests(TestCase):
     """What is due for an ES256 key, as tables."""
 
-    def steps(self, *keys: ManagedKey, now: float = 0, **changes: Any) -> list[lifecycle.Step]:
+    def steps(self, *keys: RingKey, now: float = 0, **changes: Any) -> list[lifecycle.Step]:
         return list(plan(Ring(keys, **changes), ["ES256"], now, SCHEDULE))
 
     def test_what_is_missing_is_published(self) -> None:
@@ -255,7 +255,7 @@ class Machine(RuleBasedStateMachine):
             if key.state is State.ACTIVE and old is not None and old.state is State.PENDING:
                 self.check_takeover(key, before)
 
-    def check_takeover(self, key: ManagedKey, before: Ring) -> None:
+    def check_takeover(self, key: RingKey, before: Ring) -> None:
         """It was known, unless nothing else could sign."""
         if before.active(key.alg) is not None:
             assert self.passed - self.published_at[key.kid] >= SCHEDULE.propagation

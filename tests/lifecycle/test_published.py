@@ -13,17 +13,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jwksd.jose.keys import Key, PublicJWK
-from jwksd.lifecycle.published import KeyStore
+from jwksd.jose.keys import PublicJWK, PublishedKey
+from jwksd.lifecycle.published import PublishedKeys
 
 
-def key(kid: str, created: int = 0, expires: int | None = 3600) -> Key:
+def key(kid: str, created: int = 0, expires: int | None = 3600) -> PublishedKey:
     """A key whose modulus nobody will ever use."""
     public = PublicJWK(kty="RSA", use="sig", alg="RS256", kid=kid, n="AQAB", e="AQAB")
-    return Key.stored(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
+    return PublishedKey.stored(kid, "RS256", json.dumps(dict(public)).encode(), created, expires)
 
 
-def kids(store: KeyStore) -> list[str]:
+def kids(store: PublishedKeys) -> list[str]:
     """The kids in the document, in its order."""
     return [member["kid"] for member in json.loads(store.key_set().body)["keys"]]
 
@@ -31,18 +31,18 @@ def kids(store: KeyStore) -> list[str]:
 class KeyStoreTests(TestCase):
     def test_the_document_is_ordered_by_age_then_kid(self) -> None:
         """However keys came in, the oldest is first, and of one second the smallest kid."""
-        store = KeyStore()
+        store = PublishedKeys()
         for kid, created in (("c", 5), ("b", 7), ("a", 7), ("d", 3)):
             store.add(key(kid, created))
         self.assertEqual(kids(store), ["d", "c", "a", "b"])
 
     def test_an_empty_store_publishes_an_empty_set(self) -> None:
         """No keys is a JWK Set too."""
-        self.assertEqual(KeyStore().key_set().body, b'{"keys":[]}')
+        self.assertEqual(PublishedKeys().key_set().body, b'{"keys":[]}')
 
     def test_the_document_is_built_once_per_change(self) -> None:
         """Between two changes every caller gets the same object."""
-        store = KeyStore()
+        store = PublishedKeys()
         store.add(key("a"))
         first = store.key_set()
         store.expire(0)
@@ -52,7 +52,7 @@ class KeyStoreTests(TestCase):
 
     def test_the_same_keys_give_the_same_tag(self) -> None:
         """A key that came and went leaves the tag as it was: it is of the bytes alone."""
-        store = KeyStore()
+        store = PublishedKeys()
         store.add(key("a", expires=20))
         tag = store.key_set().etag
         store.add(key("b", expires=10))
@@ -62,7 +62,7 @@ class KeyStoreTests(TestCase):
 
     def test_a_key_goes_at_its_second_and_not_before(self) -> None:
         """It is live while now < expires."""
-        store = KeyStore()
+        store = PublishedKeys()
         store.add(key("a", expires=100))
         self.assertEqual(store.expire(99.999), 0)
         self.assertEqual(store.expire(100), 1)
@@ -70,7 +70,7 @@ class KeyStoreTests(TestCase):
 
     def test_a_kid_can_be_live_only_once(self) -> None:
         """A second key with the same kid is refused, and the first stays."""
-        store = KeyStore()
+        store = PublishedKeys()
         store.add(key("a", expires=5))
         with self.assertRaisesRegex(ValueError, "kid a already"):
             store.add(key("a", expires=9))
@@ -78,7 +78,7 @@ class KeyStoreTests(TestCase):
 
     def test_few_of_many_expire(self) -> None:
         """Where one of a thousand goes, the others stay in order."""
-        store = KeyStore()
+        store = PublishedKeys()
         for number in range(1000):
             store.add(key(f"{number:04}", created=number, expires=5 if number == 500 else 9))
         store.expire(5)
@@ -86,7 +86,7 @@ class KeyStoreTests(TestCase):
 
     def test_ten_thousand_expire_in_one_go(self) -> None:
         """All of them leave at once, the rest stays, and no index keeps a trace."""
-        store = KeyStore()
+        store = PublishedKeys()
         for number in range(10_001):
             store.add(key(str(number), created=number, expires=9 if number else 10))
         self.assertEqual(store.expire(9), 10_000)
@@ -96,7 +96,7 @@ class KeyStoreTests(TestCase):
 
     def test_keys_that_come_and_go_unasked_for_leave_nothing(self) -> None:
         """Where nobody asks for the document, no index grows past twice the live keys."""
-        store = KeyStore()
+        store = PublishedKeys()
         for now in range(1000):
             store.expire(now)
             store.add(key(str(now), created=now, expires=now + 10))
@@ -105,7 +105,7 @@ class KeyStoreTests(TestCase):
 
     def test_seconds_of_keys_that_were_removed_are_let_go_of(self) -> None:
         """Where keys come and are withdrawn before their end, the schedule stays small."""
-        store = KeyStore()
+        store = PublishedKeys()
         store.add(key("first", expires=5))
         for second in range(10, 1010):
             for _ in range(3):
@@ -116,7 +116,7 @@ class KeyStoreTests(TestCase):
 
     def test_a_kid_may_come_back(self) -> None:
         """A key that was removed and is added again is in the document once, in its new place."""
-        store = KeyStore()
+        store = PublishedKeys()
         for kid in "abc":
             store.add(key(kid, created=1))
         self.assertEqual(kids(store), ["a", "b", "c"])
@@ -125,12 +125,12 @@ class KeyStoreTests(TestCase):
         self.assertEqual(kids(store), ["b", "c", "a"])
 
 
-def scheduled(store: KeyStore) -> int:
+def scheduled(store: PublishedKeys) -> int:
     """How many keys wait for their second."""
     return sum(map(len, store._expiries._kids.values()))
 
 
-def leftovers(store: KeyStore) -> tuple[int, ...]:
+def leftovers(store: PublishedKeys) -> tuple[int, ...]:
     """How many entries each index has."""
     return (
         len(store),
@@ -147,8 +147,8 @@ class KeyStoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = KeyStore()
-        self.model: dict[str, Key] = {}
+        self.store = PublishedKeys()
+        self.model: dict[str, PublishedKey] = {}
         self.now = 0.0
 
     @rule(

@@ -20,7 +20,7 @@ from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.keysources.local import generate
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
@@ -40,7 +40,7 @@ def fresh_pair() -> KeyPair:
     return generate(ALGORITHMS["ES256"], 0)
 
 
-def single(expires: int = NOW + 3600, created: int = NOW) -> Key:
+def single(expires: int = NOW + 3600, created: int = NOW) -> PublishedKey:
     """The public half of a key that has signed its token."""
     return fresh_pair().published(created, expires)
 

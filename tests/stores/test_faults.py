@@ -36,7 +36,7 @@ from zope.interface import implementer
 from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, IKeySource
 from jwksd.jose.envelopes import Keychain, write_kek
-from jwksd.jose.keys import Key, KeyPair
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import PATIENCE, Database
@@ -117,7 +117,7 @@ class FileTestCase(TestCase):
         error = await self.assertFailure(call, StoreAway)
         self.assertIn(said, error.why)
 
-    async def assert_kept(self, keys: Sequence[Key]) -> None:
+    async def assert_kept(self, keys: Sequence[PublishedKey]) -> None:
         """These, whole, and no others."""
         found = await self.store.read(None, ())
         wanted = {key.kid: (key.document, key.expires) for key in keys}
@@ -127,9 +127,9 @@ class FileTestCase(TestCase):
 class FullContract:
     """A disk that has no room left: ``limit`` takes it away, ``make_room`` gives it back."""
 
-    async def fill(self: Any) -> list[Key]:
+    async def fill(self: Any) -> list[PublishedKey]:
         """Insert until it has been full many times; the keys that were acknowledged."""
-        kept: list[Key] = []
+        kept: list[PublishedKey] = []
         refused = 0
         while refused < 30:
             key = single()
@@ -209,7 +209,7 @@ if can_mount():
         def make_room(self) -> None:
             mount("-o", "remount,size=4m", str(self.folder))
 
-        async def fill(self) -> list[Key]:
+        async def fill(self) -> list[PublishedKey]:
             kept = await super().fill()
             with contextlib.suppress(StoreAway):
                 while True:  # the smallest change, which writes one page of the log
@@ -830,7 +830,7 @@ if postgres.find() is not None:
                     await self.assert_kept([lost, kept] if when == "after" else [kept])
                     await self.store.close()
 
-        async def assert_kept(self, keys: Sequence[Key]) -> None:
+        async def assert_kept(self, keys: Sequence[PublishedKey]) -> None:
             found = await self.store.read(None, ())
             wanted = {key.kid: key.document for key in keys}
             self.assertEqual({key.kid: key.document for key in found.keys}, wanted)

@@ -13,7 +13,7 @@ from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.rotating import Rotation
 from jwksd.issuing.selfcheck import SelfCheck
-from jwksd.lifecycle.plan import ManagedKey, Schedule, State, next_change
+from jwksd.lifecycle.plan import RingKey, Schedule, State, next_change
 from jwksd.stores.memory import MemoryStore
 from tests.proofs.simulation.clocks import Wall
 from tests.proofs.simulation.documents import Answer, Keys, Sample, parse_freshness, parse_keys
@@ -220,7 +220,7 @@ class Server:
             self._violation("has signed with a key older than the last")
         self._latest = self._numbers[kid]
 
-    def _note(self, key: ManagedKey, now: float) -> None:
+    def _note(self, key: RingKey, now: float) -> None:
         number = self._numbers.setdefault(key.kid, len(self._numbers))
         before = self._states.get(key.kid, State.PENDING)
         self._states[key.kid] = key.state
