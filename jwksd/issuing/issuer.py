@@ -15,7 +15,7 @@ from jwksd.errors import InvalidParameter, UnknownKey
 from jwksd.interfaces import IKeyPolicy, IKeySource
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.selfcheck import SelfCheck
-from jwksd.jose import tokens
+from jwksd.jose import tokens, verifying
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Members, Token
@@ -158,10 +158,10 @@ class Issuer:
 
         A token whose key was revoked or reset is not valid any more.
         """
-        key = self._keys().get(tokens.key_id(token) or "")
+        key = self._keys().get(verifying.key_id(token) or "")
         if key is None:
             return None
-        claims = tokens.verified_claims(token, key.public, self._now())
+        claims = verifying.verified_claims(token, key.public, self._now())
         return claims if claims is not None and claims.get("iss") == self.name else None
 
     def key_set(self) -> Document:

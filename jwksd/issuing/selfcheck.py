@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jwksd.errors import PrivateHalfDestroyed
-from jwksd.jose import tokens
+from jwksd.jose import tokens, verifying
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import Document
 
@@ -45,11 +45,11 @@ def no_check(make: Probe, published: Published) -> None:
 
 def failure_of(token: str, published: bytes) -> str | None:
     """Why a verifier with these bytes of a key set would refuse the signature, or None."""
-    kid = tokens.key_id(token)
+    kid = verifying.key_id(token)
     found = [key for key in json.loads(published)["keys"] if key["kid"] == kid]
     if len(found) != 1:
         return f"{len(found)} published keys have the kid {kid!r:.60}"
-    if not tokens.has_valid_signature(token, JWK(**found[0])):
+    if not verifying.has_valid_signature(token, JWK(**found[0])):
         return f"what key {kid!r:.60} signs does not verify with the key that is published"
     return None
 

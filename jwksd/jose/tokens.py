@@ -1,18 +1,11 @@
-"""Claims in, compact JWS out (RFC 7515 §7.1, RFC 7519), and the way back.
+"""Signing: claims in, compact JWS out (RFC 7515 §7.1, RFC 7519). ``verifying`` reads them back.
 
-What a caller adds is checked against the RFCs here. A token that breaks them on purpose is made in
-``defects``, never by loosening a check.
+Header parameters and claims that a caller adds are checked against the RFCs here. A token that
+breaks them on purpose is made by ``dev.defects``, never by loosening a check.
 """
 
-import json
-from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
-
-from jwcrypto.jwa import JWA
-from jwcrypto.jwk import JWK
 
 from jwksd.errors import InvalidParameter
 from jwksd.jose.encoding import base64url, compact_json, json_string
@@ -120,63 +113,3 @@ def _is_audience(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(member, str) for member in value)
     return isinstance(value, str)
-
-
-def key_id(token: str) -> str | None:
-    """The kid in a token's header, unverified, or None when there is none to be read."""
-    try:
-        kid = _decode_segment(token.split(".")[0]).get("kid")
-    except ValueError:
-        return None
-    return kid if isinstance(kid, str) else None
-
-
-def verified_claims(token: str, public: JWK, now: float) -> dict[str, Any] | None:
-    """The claims of a token, or None unless a strict verifier accepts it.
-
-    Strict: three segments, the algorithm of the key, no ``crit``, a valid signature, and
-    ``nbf <= now < exp`` (RFC 8725 §3.1, §3.11).
-    """
-    if not has_valid_signature(token, public):
-        return None
-    try:
-        claims = _decode_segment(token.split(".")[1])
-    except ValueError:
-        return None
-    return claims if _is_timely(claims, now) else None
-
-
-def has_valid_signature(token: str, public: JWK) -> bool:
-    """Whether the token has three segments, the algorithm of the key, no ``crit``, and a signature
-    that verifies with the key."""
-    try:
-        head, payload, signature = token.split(".")
-        header = _decode_segment(head)
-        if header.get("alg") != public.get("alg") or "crit" in header:
-            return False
-        signer = JWA.signing_alg(header["alg"])
-        signer.verify(public, f"{head}.{payload}".encode("ascii"), _decode(signature))
-    except Exception:  # jwcrypto and cryptography raise many things, all of which mean no
-        return False
-    return True
-
-
-def _is_timely(claims: Members, now: float) -> bool:
-    exp, nbf = claims.get("exp"), claims.get("nbf", 0)
-    dates = [date for date in (exp, nbf) if isinstance(date, int | float) and isfinite(date)]
-    return len(dates) == 2 and dates[1] <= now < dates[0]
-
-
-def _decode(segment: str) -> bytes:
-    if base64url(octets := urlsafe_b64decode(segment + "=" * (-len(segment) % 4))) == (
-        segment.encode("ascii")
-    ):
-        return octets
-    raise ValueError("not the one base64url text of these octets")
-
-
-def _decode_segment(segment: str) -> dict[str, Any]:
-    value = json.loads(_decode(segment))
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value

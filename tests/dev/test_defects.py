@@ -8,8 +8,9 @@ from unittest import TestCase
 
 from jwksd.dev.defects import DEFECTS, FOREIGN, Defect, Draft
 from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import KeyPair
-from jwksd.jose.tokens import base64url, default_header
+from jwksd.jose.tokens import default_header
 from jwksd.keysources.local import generate
 from tests.jose.test_algorithms import octets, verify
 from tests.support.keys import NOW

@@ -8,7 +8,7 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from jwksd.errors import PrivateHalfDestroyed
-from jwksd.jose.tokens import base64url
+from jwksd.jose.encoding import base64url
 from tests.support.keys import PRIVATE_MEMBERS, key_pair, private_jwk
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jwksd.jose.tokens import key_id
+from jwksd.jose.verifying import key_id
 from tests.proofs.interop import oauth_tools as tools
 from tests.support.processes import running
 

@@ -26,7 +26,7 @@ from urllib.request import Request, urlopen
 
 import jwt
 
-from jwksd.jose.tokens import key_id
+from jwksd.jose.verifying import key_id
 from tests.proofs.interop import oauth_tools
 from tests.support.processes import running
 

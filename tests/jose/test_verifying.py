@@ -1,0 +1,50 @@
+"""Verifying: which tokens a strict verifier accepts, and that none makes it fail."""
+
+from unittest import TestCase
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jwksd.jose.encoding import base64url
+from jwksd.jose.tokens import default_header, sign
+from jwksd.jose.verifying import key_id, verified_claims
+from tests.support.keys import key_pair
+
+CLAIMS = {"iss": "https://issuer.example", "iat": 100, "exp": 200, "jti": "j"}
+
+
+class VerifiedClaimsTests(TestCase):
+    def test_a_token_is_verified_strictly(self) -> None:
+        """Signed by this key, in time and plain: its claims; otherwise None."""
+        pair = key_pair()
+        header = default_header(pair)
+        token = sign(pair, header, CLAIMS)
+        head, payload, signature = token.split(".")
+        bad = [
+            "",
+            "..",
+            f"{head}.{payload}",
+            f"{token}.x",
+            f"{token}=",
+            f"{head}.{payload}.",
+            f"{head}.{payload}.{signature[:-4]}",
+            f"{payload}.{payload}.{signature}",
+            "\u1234.a.b",
+            sign(key_pair(1), header, CLAIMS),
+            sign(pair, header | {"crit": ["x"]}, CLAIMS),
+            sign(pair, header | {"alg": "RS512"}, CLAIMS),
+            sign(pair, header, CLAIMS | {"exp": "200"}),
+            sign(pair, header, CLAIMS | {"nbf": 151}),
+            sign(pair, header, {"iss": "x"}),
+            sign(pair, header, [1]),  # type: ignore[arg-type]
+        ]
+        self.assertEqual(verified_claims(token, pair.public, 150), CLAIMS)
+        self.assertIsNone(verified_claims(token, pair.public, 200))
+        for text in bad:
+            with self.subTest(text=text):
+                self.assertIsNone(verified_claims(text, pair.public, 150))
+
+    @given(st.text(max_size=80) | st.binary(max_size=40).map(lambda b: base64url(b).decode()))
+    def test_any_text_has_a_kid_or_none(self, text: str) -> None:
+        """Whatever a client sends to be introspected, reading its kid does not fail."""
+        self.assertIsInstance(key_id(text), str | None)
