@@ -64,7 +64,10 @@ def _is_timely(claims: Mapping[str, object], now: float) -> bool:
 
 def _decode_segment(segment: str) -> dict[str, Any]:
     """Read a segment of a compact JWS as a JSON object, or raise ValueError."""
-    value = json.loads(_decode(segment))
+    try:
+        value = json.loads(_decode(segment))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value

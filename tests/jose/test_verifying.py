@@ -48,3 +48,7 @@ class VerifiedClaimsTests(TestCase):
     def test_any_text_has_a_kid_or_none(self, text: str) -> None:
         """Whatever a client sends to be introspected, reading its kid does not fail."""
         self.assertIsInstance(key_id(text), str | None)
+
+    def test_a_header_that_is_nested_too_deeply_has_no_kid(self) -> None:
+        """JSON that is deeper than the parser can follow is refused as any other text is."""
+        self.assertIsNone(key_id(base64url(b"[" * 100_000).decode()))
