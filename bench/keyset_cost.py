@@ -26,8 +26,8 @@ from live import SharedKey
 sys.path.insert(1, str(CHECKOUT))
 
 from jwksd.jose.algorithms import ALGORITHMS
-from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import key_set
+from jwksd.jose.localkeys import LocalKeyPair
 
 SIZES = (10, 1_000, 100_000)
 COUNTED = 1_000
@@ -64,7 +64,7 @@ class Cost:
 
 def make_set(alg: str, keys: int) -> bytes:
     """The document of so many keys."""
-    pairs = (KeyPair(MAKERS[alg](), ALGORITHMS[alg]) for _ in range(keys))
+    pairs = (LocalKeyPair(MAKERS[alg](), ALGORITHMS[alg]) for _ in range(keys))
     return key_set(pair.member for pair in pairs).body
 
 

@@ -38,6 +38,7 @@ from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.http.fastpath import Lane
 from jwksd.web.http.site import Site
@@ -74,7 +75,7 @@ class ReadyKeys:
     def prepare(self, number: int) -> None:
         """Make so many keys."""
         keys = (SharedKey(self._signer) for _ in range(number))
-        self._ready.extend(KeyPair(key, ALGORITHM) for key in keys)
+        self._ready.extend(LocalKeyPair(key, ALGORITHM) for key in keys)
 
     def take_now(self, alg: str) -> KeyPair | None:
         """The next key that is ready."""

@@ -25,7 +25,8 @@ from start import free_port, time_first_answer
 sys.path.insert(1, str(CHECKOUT))
 
 from jwksd.jose.algorithms import ALGORITHMS
-from jwksd.jose.keys import KeyPair, PublishedKey
+from jwksd.jose.keys import PublishedKey
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.stores.database import Database
 from tests.support import postgres
 
@@ -110,7 +111,7 @@ def fill(store: str, number: int) -> None:
 def stored_key(signer: RSAPrivateKey) -> PublishedKey:
     """The public half of a key that signed a token valid for a day."""
     now = int(time.time())
-    pair = KeyPair(SharedKey(signer), ALGORITHMS["RS256"])
+    pair = LocalKeyPair(SharedKey(signer), ALGORITHMS["RS256"])
     return pair.published(now, now + 86_400)
 
 

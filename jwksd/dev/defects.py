@@ -28,6 +28,7 @@ from jwcrypto.jwk import JWK
 from jwksd.jose.encoding import base64url
 from jwksd.jose.encoding import compact_json as _json
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.jose.tokens import sign
 
 Verdict = Literal["accept", "refuse", "either"]
@@ -304,7 +305,9 @@ def _json_serialization(draft: Draft) -> str:
 
 
 def _certified(draft: Draft) -> Mapping[str, object]:
-    certificate = draft.foreign.self_signed(FOREIGN.removeprefix("https://"), draft.now)
+    foreign = draft.foreign
+    assert isinstance(foreign, LocalKeyPair)  # noqa: S101  # foreign keys are made in this process
+    certificate = foreign.self_signed(FOREIGN.removeprefix("https://"), draft.now)
     return {"x5c": [b64encode(certificate).decode("ascii")]}
 
 

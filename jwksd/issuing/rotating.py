@@ -35,7 +35,6 @@ from jwksd.issuing.follower import Follower
 from jwksd.issuing.holdings import Holdings
 from jwksd.issuing.pertoken import no_such_key
 from jwksd.issuing.selfcheck import Check, no_check, probe
-from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle import plan as lifecycle
@@ -169,7 +168,7 @@ class Rotation:
     def sign_now(self, alg: str, seal: Seal) -> Token | None:
         self._look()
         pair = self._holdings.signers.get(alg)
-        if pair is None or self._belongs_on_thread(alg):
+        if pair is None or self._belongs_on_thread(pair):
             return None
         return self._counted_token(pair, seal(pair))
 
@@ -179,15 +178,15 @@ class Rotation:
             pair = self._holdings.signers.get(alg)
             if pair is None:
                 await self._first_key(alg)
-            elif not self._belongs_on_thread(alg):
+            elif not self._belongs_on_thread(pair):
                 return self._counted_token(pair, seal(pair))
             else:
                 with suppress(PrivateHalfDestroyed):  # replaced while it waited for its turn
                     return self._counted_token(pair, await self._seal_on_thread(pair, seal))
 
-    def _belongs_on_thread(self, alg: str) -> bool:
+    def _belongs_on_thread(self, pair: KeyPair) -> bool:
         """An RSA signature takes ten times what it costs to hand it over; others do not."""
-        return self._run_signing is not None and not ALGORITHMS[alg].is_quick
+        return self._run_signing is not None and pair.is_slow
 
     async def _seal_on_thread(self, pair: KeyPair, seal: Seal) -> Token:
         assert self._run_signing is not None  # noqa: S101  # see _belongs_on_thread

@@ -7,7 +7,7 @@ from typing import Any
 from jwcrypto.jwk import JWK
 
 from jwksd.jose.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS, Algorithm
-from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 
 _RSA_PRIVATE = {"p", "q", "dp", "dq", "qi"}
 _KEY = {"kty", "crv", "n", "e", "d", "x", "y", "pub", "priv", "k", "oth"} | _RSA_PRIVATE
@@ -16,7 +16,7 @@ _KEY = {"kty", "crv", "n", "e", "d", "x", "y", "pub", "priv", "k", "oth"} | _RSA
 _MESSAGE = b"a key that cannot sign and verify is refused"
 
 
-def read_private_key(text: bytes, alg: str | None) -> KeyPair:
+def read_private_key(text: bytes, alg: str | None) -> LocalKeyPair:
     """A key pair for an algorithm, from a PEM (PKCS #8, PKCS #1, SEC 1) or a JWK (RFC 7517).
 
     Args:
@@ -103,10 +103,10 @@ def _check_kind(private: JWK, algorithm: Algorithm) -> None:
             )
 
 
-def _checked_pair(private: JWK, algorithm: Algorithm) -> KeyPair:
+def _checked_pair(private: JWK, algorithm: Algorithm) -> LocalKeyPair:
     """The pair, if its halves belong together."""
     try:
-        pair = KeyPair.of_jwk(private, algorithm)
+        pair = LocalKeyPair.of_jwk(private, algorithm)
         signature = pair.sign(_MESSAGE)
         # With the public members that were given: those of the pair fit by their making.
         algorithm.verifier().verify(private, _MESSAGE, signature)

@@ -1,36 +1,32 @@
-"""A key: its public JWK, its private half while it has one, its lifecycle times.
+"""A key: its public JWK, what signs with its private half while there is one, its times.
 
 Laws of this module:
 1. What is published is an allow-list (``Algorithm.members``), never "all but the private members".
 2. The published JWK is written once, as JSON text, where the key is made, and so is the tag of the
    document with it alone. The document itself is put together each time somebody asks for it: most
    keys are only ever part of the set.
-3. A destroyed private half is gone from the object; it is not merely flagged.
+3. A destroyed private half is gone from the object, and so is the callable that signed with it;
+   neither is merely flagged.
 """
 
 import json
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
+from typing import NoReturn
 
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
 from jwksd.errors import PrivateHalfDestroyed
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.encoding import base64url
 from jwksd.jose.keysets import Document, document, single_body
-from jwksd.jose.signatures import SIGNERS, Native, public_members
 
 
 class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
     """A JWK that holds public members only and hashes in constant time.
 
-    ``JWK.__hash__`` computes the thumbprint anew on every use in a set. Ours is the kid already, so
-    its hash serves: equal keys have equal kids.
+    ``JWK.__hash__`` computes the thumbprint on every use in a set. Our kid is the thumbprint, so
+    its hash is enough: equal keys have equal kids.
     """
 
     def __hash__(self) -> int:
@@ -38,7 +34,8 @@ class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
 
 
 def _template(names: Iterable[str]) -> str:
-    """A JSON object with these members. Their values are base64url or names: nothing to escape."""
+    """Return a template of a JSON object with these members. Their values are base64url or names
+    of curves and algorithms, in which nothing has to be escaped."""
     return "{" + ",".join(f'"{name}":"%({name})s"' for name in names) + "}"
 
 
@@ -49,37 +46,42 @@ _PUBLISHED = {
 
 
 class KeyPair:
-    """A fresh key with its private half, ready to sign.
+    """A key that can sign. Its private half is here, or elsewhere: in a token of PKCS #11, a KMS.
 
-    Making one touches no randomness: cryptography's private key comes in as an argument, and
-    belongs to the pair from then on. Its kid is the RFC 7638 SHA-256 thumbprint, base64url, 43
-    characters.
+    Args:
+        public_members: the JWK members of its public half, ``Algorithm.members`` by name, each a
+            base64url text or a curve's name. Others are ignored.
+        sign: makes the raw signature over a JWS signing input (RFC 7515 §5.1); may block.
+        algorithm: what it signs with.
+        is_slow: whether ``sign`` may take so long that it belongs on a worker thread.
+
+    Its kid is the RFC 7638 SHA-256 thumbprint, base64url, 43 characters.
     """
 
-    __slots__ = ("_algorithm", "_private", "_sign", "alg", "etag", "head", "kid", "member")
+    __slots__ = ("alg", "etag", "head", "is_slow", "kid", "member", "sign")
 
-    def __init__(self, private: Native, algorithm: Algorithm) -> None:
+    def __init__(
+        self,
+        public_members: Mapping[str, str],
+        sign: Callable[[bytes], bytes],
+        algorithm: Algorithm,
+        *,
+        is_slow: bool = True,
+    ) -> None:
         kty, alg = algorithm.kty, algorithm.name
-        members = {"kty": kty, "use": "sig", "alg": alg, **public_members(private, algorithm)}
+        members = {**public_members, "kty": kty, "use": "sig", "alg": alg}
         thumbprint = sha256((_THUMBPRINTS[kty] % members).encode("ascii")).digest()
         self.kid = members["kid"] = base64url(thumbprint).decode("ascii")
         self.alg = alg
+        self.is_slow = is_slow
         self.member = (_PUBLISHED[kty] % members).encode("ascii")
         """The public JWK, a member of a key set, as JSON text."""
         self.etag = document(single_body(self.member)).etag
         self.head: bytes | None = None
         """Where ``tokens`` keeps the encoded default header of this key."""
-        self._algorithm = algorithm
-        self._private: Native | None = private
-        self._sign = SIGNERS[alg]
-
-    @classmethod
-    def of_jwk(cls, private: JWK, algorithm: Algorithm) -> "KeyPair":
-        """The pair of a private JWK. What jwcrypto raises where it holds no such key is passed on.
-
-        Public members of the JWK are not looked at, save by jwcrypto: OpenSSL has them anew.
-        """
-        return cls(private.get_op_key("sign"), algorithm)
+        self.sign = sign
+        """Make the raw signature over a signing input; after ``destroy``, raise
+        PrivateHalfDestroyed. An attribute and no method: each token pays for every call."""
 
     @property
     def public(self) -> PublicJWK:
@@ -92,65 +94,42 @@ class KeyPair:
         return Document(single_body(self.member), self.etag)
 
     def published(self, created: int, expires: int | None = None) -> "PublishedKey":
-        """The public half, as it is published from ``created`` on."""
+        """Return the public half, as it is published from ``created`` on."""
         return PublishedKey(self.kid, self.alg, self.member, self.etag, created, expires)
 
     def __repr__(self) -> str:
-        state = "destroyed" if self._private is None else "ready"
+        state = "destroyed" if isinstance(self.sign, _Destroyed) else "ready"
         return f"<KeyPair {self.alg} {self.kid} {state}>"
 
-    def sign(self, signing_input: bytes) -> bytes:
-        """The raw signature over a JWS signing input (RFC 7515 §5.1).
-
-        Raises:
-            PrivateHalfDestroyed: after ``destroy``.
-        """
-        return self._sign(self._held(), signing_input)
-
-    def self_signed(self, name: str, now: int) -> bytes:
-        """A DER certificate for this key by this key, valid for a day from ``now`` (RFC 5280)."""
-        key = self._held()
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        begin = datetime.fromtimestamp(now, UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(begin)
-            .not_valid_after(begin + timedelta(days=1))
-        )
-        # EdDSA has its hash built in.
-        digest = None if self._algorithm.kty == "OKP" else SHA256()
-        certificate: bytes = builder.sign(key, digest).public_bytes(Encoding.DER)
-        return certificate
-
-    def private_text_in_the_clear(self) -> bytes:
-        """The private JWK as JSON, for an envelope and nothing else.
-
-        Raises:
-            PrivateHalfDestroyed: after ``destroy``.
-        """
-        text: str = JWK.from_pyca(self._held()).export_private()
-        return text.encode("ascii")
-
-    def _held(self) -> Native:
-        if self._private is None:
-            raise PrivateHalfDestroyed(f"key {self.kid} cannot sign: its private half is gone")
-        return self._private
-
     def destroy(self) -> None:
-        """Let go of the private half. A second call does nothing."""
-        self._private = None
+        """Drop the private half and whatever signs with it. A second call does nothing."""
+        self.sign = _Destroyed(self.kid)
+
+
+class _Destroyed:
+    """What a destroyed pair signs with: it refuses. It knows the kid alone, so that the pair and
+    it are no circle for the garbage collector."""
+
+    __slots__ = ("_kid",)
+
+    def __init__(self, kid: str) -> None:
+        self._kid = kid
+
+    def __call__(self, signing_input: bytes) -> NoReturn:
+        raise private_half_gone(self._kid)
+
+
+def private_half_gone(kid: str) -> PrivateHalfDestroyed:
+    """Return the error for a key that was destroyed and is to sign or to be written down."""
+    return PrivateHalfDestroyed(f"key {kid} cannot sign: its private half is gone")
 
 
 class PublishedKey:
-    """A key as it is published: its public JWK, as JSON text, and its times.
+    """A key as it is published: its public JWK, as JSON text, and its times. It never changes.
 
     ``etag`` is that of the document with this key alone. ``created`` and ``expires`` are
-    NumericDates in whole seconds. The key is live while ``now < expires``; None is without end.
-    Keys do not change.
+    NumericDates in whole seconds. The key is live while ``now < expires``; where ``expires`` is
+    None, it does not expire.
     """
 
     __slots__ = ("_public", "alg", "created", "etag", "expires", "kid", "member")
@@ -166,7 +145,7 @@ class PublishedKey:
     def stored(
         cls, kid: str, alg: str, member: bytes, created: int, expires: int | None
     ) -> "PublishedKey":
-        """A key of which a store has kept the published JWK."""
+        """Return the key whose published JWK a store has kept."""
         return cls(kid, alg, member, document(single_body(member)).etag, created, expires)
 
     @property
@@ -182,7 +161,7 @@ class PublishedKey:
         return self._public
 
     def ending(self, expires: int | None) -> "PublishedKey":
-        """The same key, with another end."""
+        """Return the same key with another expiry."""
         if expires == self.expires:
             return self
         return PublishedKey(self.kid, self.alg, self.member, self.etag, self.created, expires)

@@ -42,6 +42,7 @@ from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.jose.signatures import CURVES, Native
 
 T = TypeVar("T")
@@ -70,9 +71,9 @@ _FIRST_GUESS = 0.1
 """Seconds that a key takes, until one has been timed."""
 
 
-def generate(algorithm: Algorithm, rsa_bits: int) -> KeyPair:
+def generate(algorithm: Algorithm, rsa_bits: int) -> LocalKeyPair:
     """A new key, warmed. Blocks for as long as that takes: call it on a worker thread."""
-    pair = KeyPair(_private_key(algorithm, rsa_bits), algorithm)
+    pair = LocalKeyPair(_private_key(algorithm, rsa_bits), algorithm)
     if not algorithm.is_quick:
         pair.sign(b"the first signature prepares the key, and is thrown away")
     return pair

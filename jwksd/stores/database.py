@@ -39,11 +39,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from twisted.logger import Logger
 
-from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
+from jwksd.errors import EnvelopeUnreadable, JwksdError, StartUpRefused, StoreAway
 from jwksd.interfaces import Contents, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
 from jwksd.jose.keys import KeyPair, PublishedKey
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.migrate import migrate
@@ -306,6 +307,8 @@ class Database:
 
     def _seal(self, pair: KeyPair) -> str:
         assert self.keychain is not None  # noqa: S101  # rotating does not start without one
+        if not isinstance(pair, LocalKeyPair):
+            raise JwksdError(f"key {pair.kid} lives elsewhere: a database has no envelope for it")
         return self.keychain.seal(pair.private_text_in_the_clear())
 
     def _pairs(
@@ -329,7 +332,7 @@ class Database:
         try:
             private = JWK(**json.loads(self.keychain.open(row.envelope)))
             private.unsafe_skip_rsa_key_validation = True  # authenticated, and checked when made
-            pair = KeyPair.of_jwk(private, ALGORITHMS[row.alg])
+            pair = LocalKeyPair.of_jwk(private, ALGORITHMS[row.alg])
         except EnvelopeUnreadable as error:
             raise EnvelopeUnreadable(f"key {row.kid}: {error.detail}") from None
         except Exception:  # whatever it is, its text could quote the key

@@ -26,6 +26,7 @@ from jwksd.issuing.rotating import Rotation
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.plan import State
 from jwksd.stores.database import Database
@@ -39,7 +40,9 @@ class FreshKeys(NothingReady):
     """A source of ES256 keys that answers at once."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
-        return succeed(KeyPair.of_jwk(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"]))
+        return succeed(
+            LocalKeyPair.of_jwk(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"])
+        )
 
 
 class InlineStore(SqlStore):

@@ -27,7 +27,7 @@ class ForgetfulPair(KeyPair):
     """A pair whose document has the modulus of another key: what the self-check is there for."""
 
     def __init__(self, pair: KeyPair) -> None:
-        super().__init__(pair._held(), ALGORITHMS["RS256"])
+        super().__init__(dict(pair.public), pair.sign, ALGORITHMS["RS256"])
         other = {**dict(self.public), "n": urlsafe_b64encode(b"\xff" * 256).decode().rstrip("=")}
         self.member = json.dumps(other).encode()
 

@@ -22,6 +22,7 @@ from jwcrypto.jwk import JWK
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.importing import read_private_key
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from tests.support.keys import PRIVATE_MEMBERS, assert_public, private_jwk
 
 
@@ -154,7 +155,7 @@ class RefusedTests(TestCase):
             public = private_of(alg).get_op_key("verify")
             text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             self.assert_refused(said, text, alg)
-        pair = KeyPair.of_jwk(private_of("ES256"), ALGORITHMS["ES256"])
+        pair = LocalKeyPair.of_jwk(private_of("ES256"), ALGORITHMS["ES256"])
         der = pair.self_signed("name", 1_800_000_000)
         text = b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % encodebytes(der)
         self.assert_refused(said, text, "ES256")

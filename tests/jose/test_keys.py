@@ -1,15 +1,24 @@
 """Keys: what is published of them, and what is left after their private half is destroyed."""
 
 import json
+import sys
+import weakref
 from hashlib import sha256
+from typing import Any
 from unittest import TestCase
 
 from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from jwksd.errors import PrivateHalfDestroyed
+from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
-from tests.support.keys import PRIVATE_MEMBERS, key_pair, private_jwk
+from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
+from jwksd.keysources.local import _private_key, generate
+from tests.support.keys import NOW, PRIVATE_MEMBERS, key_pair, private_jwk
+
+KINDS = ("RS256", "PS256", "ES256", "Ed25519", "ML-DSA-44")
 
 
 class KeyPairTests(TestCase):
@@ -56,6 +65,78 @@ class KeyPairTests(TestCase):
         self.assertEqual(repr(pair), f"<KeyPair RS256 {pair.kid} ready>")
         pair.destroy()
         self.assertEqual(repr(pair), f"<KeyPair RS256 {pair.kid} destroyed>")
+
+
+class ElsewhereTests(TestCase):
+    """A private half that is not in this process: a callable signs with it."""
+
+    def setUp(self) -> None:
+        self.local = key_pair()
+        self.members = dict(self.local.public)
+
+    def pair(self, sign: Any, **arguments: Any) -> KeyPair:
+        return KeyPair(self.members, sign, ALGORITHMS["RS256"], **arguments)
+
+    def test_it_is_the_same_key_wherever_its_private_half_is(self) -> None:
+        """Kid, published member and tag are made of the public members alone."""
+        pair = self.pair(self.local.sign)
+        self.assertEqual(
+            (pair.kid, pair.member, pair.etag, pair.sign(b"x")),
+            (self.local.kid, self.local.member, self.local.etag, self.local.sign(b"x")),
+        )
+
+    def test_nothing_but_the_members_of_its_type_is_published(self) -> None:
+        """Whatever else the public members come with, private ones above all, is left out."""
+        self.members |= {"d": "secret", "x": "other", "kid": "other", "use": "enc", "alg": "none"}
+        self.assertEqual(self.pair(self.local.sign).member, self.local.member)
+
+    def test_it_says_whether_it_is_slow(self) -> None:
+        """A key elsewhere is slow unless it is made with another word; here those of RSA are."""
+        self.assertTrue(self.pair(self.local.sign).is_slow)
+        self.assertFalse(self.pair(self.local.sign, is_slow=False).is_slow)
+        slow = {alg for alg in KINDS if generate(ALGORITHMS[alg], 2048).is_slow}
+        self.assertEqual(slow, {"RS256", "PS256"})
+
+    def test_after_destroy_what_signed_is_gone(self) -> None:
+        """The pair holds neither the callable nor what it reached, and refuses to sign."""
+
+        class Session:
+            def sign(self, signing_input: bytes) -> bytes:
+                return b"signature"
+
+        session = Session()
+        left, pair = weakref.ref(session), self.pair(session.sign)
+        del session
+        self.assertEqual(pair.sign(b"x"), b"signature")
+        pair.destroy()
+        self.assertIsNone(left())
+        with self.assertRaises(PrivateHalfDestroyed):
+            pair.sign(b"x")
+
+
+class LocalTests(TestCase):
+    """A private half that is in this process."""
+
+    def test_after_destroy_nothing_of_the_pair_refers_to_the_private_half(self) -> None:
+        """Of no kind of key, though it has signed; so OpenSSL frees it at once."""
+        for alg in KINDS:
+            with self.subTest(alg=alg):
+                private = _private_key(ALGORITHMS[alg], 2048)
+                before = sys.getrefcount(private)
+                pair = LocalKeyPair(private, ALGORITHMS[alg])
+                pair.sign(b"x")
+                pair.private_text_in_the_clear()
+                self.assertGreater(sys.getrefcount(private), before)
+                pair.destroy()
+                self.assertEqual(sys.getrefcount(private), before)
+
+    def test_what_needs_the_private_half_is_refused_after_destroy(self) -> None:
+        """Neither an envelope nor a certificate can be made any more."""
+        pair = key_pair()
+        pair.destroy()
+        for work in (pair.private_text_in_the_clear, lambda: pair.self_signed("name", NOW)):
+            with self.assertRaises(PrivateHalfDestroyed):
+                work()
 
 
 class PublicJWKTests(TestCase):

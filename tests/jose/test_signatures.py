@@ -16,6 +16,7 @@ from jwcrypto.jwk import JWK
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.encoding import base64url, compact_json
 from jwksd.jose.keys import KeyPair, PublicJWK
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.keysources.local import generate
 
 TEXT = b"header.payload"
@@ -79,7 +80,7 @@ class AgreementTests(TestCase):
     def test_a_private_jwk_makes_the_same_pair(self) -> None:
         """As importing and stores do; what it signs, the first one's public half verifies."""
         for algorithm, made in self.each():
-            again = KeyPair.of_jwk(private_of(made), algorithm)
+            again = LocalKeyPair.of_jwk(private_of(made), algorithm)
             self.assertEqual((again.kid, again.document), (made.kid, made.document))
             algorithm.verifier().verify(made.public, TEXT, again.sign(TEXT))
 
@@ -93,7 +94,7 @@ class AgreementTests(TestCase):
             if short - small:
                 small |= short
                 expected = member_of(JWK.from_pyca(private), algorithm)
-                self.assertEqual(KeyPair(private, algorithm).member, expected)
+                self.assertEqual(LocalKeyPair(private, algorithm).member, expected)
         self.assertEqual(small, {"x", "y"})
 
     def test_small_halves_of_a_signature_keep_their_length(self) -> None:

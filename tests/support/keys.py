@@ -11,6 +11,7 @@ from zope.interface import implementer
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 
 NOW = 1_800_000_000
 """Where the fake clock starts, a NumericDate."""
@@ -38,9 +39,9 @@ def private_jwk(number: int) -> JWK:
     return private
 
 
-def key_pair(number: int = 0) -> KeyPair:
+def key_pair(number: int = 0) -> LocalKeyPair:
     """A fresh pair around ``private_jwk``."""
-    return KeyPair.of_jwk(private_jwk(number), ALGORITHMS["RS256"])
+    return LocalKeyPair.of_jwk(private_jwk(number), ALGORITHMS["RS256"])
 
 
 @implementer(IKeySource)

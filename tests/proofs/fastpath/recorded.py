@@ -26,6 +26,7 @@ from twisted.internet.defer import Deferred
 
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from tests.proofs.fastpath.grammar import JWKS
 from tests.proofs.fastpath.sites import Different, Moment, Options, TwinClient, Twins, errors_logged
 from tests.web import test_raw_http
@@ -67,7 +68,7 @@ def _rsa(number: int) -> rsa.RSAPrivateKey:
 
 def rsa_pair(number: int, alg: str) -> KeyPair:
     """A key of RSA, which costs next to nothing."""
-    return KeyPair(_rsa(number), ALGORITHMS[alg])
+    return LocalKeyPair(_rsa(number), ALGORITHMS[alg])
 
 
 class NoSocket:

@@ -29,6 +29,7 @@ from jwksd.dev.clock import DevClock
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.web.faults import Faults
 from jwksd.web.http.admission import Admission
 from jwksd.web.http.channel import Channel
@@ -45,7 +46,7 @@ Pairs = Callable[[int, str], KeyPair]
 def quick_pair(number: int, alg: str) -> KeyPair:
     """An Ed25519 key."""
     octets = sha256(b"%d" % number).digest()
-    return KeyPair(Ed25519PrivateKey.from_private_bytes(octets), ALGORITHMS[alg])
+    return LocalKeyPair(Ed25519PrivateKey.from_private_bytes(octets), ALGORITHMS[alg])
 
 
 @implementer(IKeySource)
