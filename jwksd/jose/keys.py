@@ -11,6 +11,7 @@ Laws of this module:
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import NoReturn
 
@@ -98,30 +99,22 @@ class KeyPair:
         return PublishedKey(self.kid, self.alg, self.member, self.etag, created, expires)
 
     def __repr__(self) -> str:
-        state = "destroyed" if isinstance(self.sign, _Destroyed) else "ready"
+        state = "destroyed" if getattr(self.sign, "func", None) is refuse else "ready"
         return f"<KeyPair {self.alg} {self.kid} {state}>"
 
     def destroy(self) -> None:
         """Drop the private half and whatever signs with it. A second call does nothing."""
-        self.sign = _Destroyed(self.kid)
+        self.sign = partial(refuse, self.kid)
 
 
-class _Destroyed:
-    """What a destroyed pair signs with: it refuses. It knows the kid alone, so that the pair and
-    it are no circle for the garbage collector."""
+def refuse(kid: str, signing_input: bytes) -> NoReturn:
+    """Stand where a key signed before it was destroyed. It is bound to the kid and not to the pair:
+    that would be a circle, which only the garbage collector frees.
 
-    __slots__ = ("_kid",)
-
-    def __init__(self, kid: str) -> None:
-        self._kid = kid
-
-    def __call__(self, signing_input: bytes) -> NoReturn:
-        raise private_half_gone(self._kid)
-
-
-def private_half_gone(kid: str) -> PrivateHalfDestroyed:
-    """Return the error for a key that was destroyed and is to sign or to be written down."""
-    return PrivateHalfDestroyed(f"key {kid} cannot sign: its private half is gone")
+    Raises:
+        PrivateHalfDestroyed: always.
+    """
+    raise PrivateHalfDestroyed(f"key {kid} cannot sign: its private half is gone")
 
 
 class PublishedKey:

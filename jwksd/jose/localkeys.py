@@ -6,6 +6,7 @@ for a database, and a certificate by the key for itself.
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,18 +14,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
-from jwksd.jose.algorithms import Algorithm
-from jwksd.jose.keys import KeyPair, private_half_gone
+from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.keys import KeyPair, refuse
 from jwksd.jose.signatures import SIGNERS, Native, public_members
 
 
 class LocalKeyPair(KeyPair):
     """A pair around a private key of cryptography, which belongs to the pair from then on.
 
-    Making one uses no randomness. A signature by an RSA key is slow, others are not.
+    Making one uses no randomness. A signature by an RSA key is slow, others are not. Only ``sign``
+    refers to the private key, so ``destroy`` has one reference to drop.
     """
 
-    __slots__ = ("_algorithm", "_private")
+    __slots__ = ()
 
     def __init__(self, private: Native, algorithm: Algorithm) -> None:
         super().__init__(
@@ -33,8 +35,6 @@ class LocalKeyPair(KeyPair):
             algorithm,
             is_slow=not algorithm.is_quick,
         )
-        self._algorithm = algorithm
-        self._private: Native | None = private
 
     @classmethod
     def of_jwk(cls, private: JWK, algorithm: Algorithm) -> "LocalKeyPair":
@@ -74,15 +74,12 @@ class LocalKeyPair(KeyPair):
             .not_valid_after(begin + timedelta(days=1))
         )
         # EdDSA has its hash built in.
-        digest = None if self._algorithm.kty == "OKP" else SHA256()
+        digest = None if ALGORITHMS[self.alg].kty == "OKP" else SHA256()
         certificate: bytes = builder.sign(key, digest).public_bytes(Encoding.DER)
         return certificate
 
-    def destroy(self) -> None:
-        super().destroy()
-        self._private = None
-
     def _held(self) -> Native:
-        if self._private is None:
-            raise private_half_gone(self.kid)
-        return self._private
+        sign = cast("partial[bytes]", self.sign)  # read once: another thread may destroy the pair
+        if sign.func is refuse:
+            sign(b"")  # raises
+        return sign.args[0]
