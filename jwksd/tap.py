@@ -42,7 +42,9 @@ from jwksd.issuing.selfcheck import Check, SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysources.local import QUICK_RESERVE, KeySource, KeyThreads, Threads, generate
+from jwksd.keysources.generating import generate
+from jwksd.keysources.local import QUICK_RESERVE, KeySource
+from jwksd.keysources.threads import KeyThreads, Threads
 from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback

@@ -1,154 +1,80 @@
-"""KeySource: keys made and warmed on worker threads, ahead of demand.
+"""KeySource: keys made and warmed on worker threads of this process, ahead of demand.
 
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
-2. At most two jobs are under way for each thread: the one it runs, and the one it takes up next
-   without waiting for the reactor to hear of the first. A job makes one RSA key, behind whatever
-   else wants the processor. Of a kind that is made in microseconds it makes a batch, or the way
-   between the threads would cost more than they, and a thread of their own makes them at once: put
-   behind, it would find no time while requests come, and these then wait.
-3. Whoever waits longest is served first; whoever gives up leaves the queue at once.
-4. While nobody waits, keys are made until the reserve lacks less than one job makes, and then no
-   more.
+2. Each thread has at most two jobs: the one that it runs, and the next one, which it begins without
+   waiting until the reactor has heard of the first.
+3. A job makes one RSA key, on a niced thread: requests come first. Of a kind that is made in
+   microseconds a job makes a batch, because the way between the threads costs as much as several
+   keys. A thread that is not niced makes these: a niced one would find no time while requests
+   come, which then would wait for it.
+4. The request that has waited longest is served first. One that gives up leaves the queue at once.
+5. While no request waits, jobs are begun until the reserve lacks fewer keys than one job makes.
 """
 
-import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
-from threading import get_native_id
-from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import (
-    MLDSA44PrivateKey,
-    MLDSA65PrivateKey,
-    MLDSA87PrivateKey,
-)
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
-from jwksd.jose.algorithms import ALGORITHMS, Algorithm
+from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.jose.signatures import CURVES, Native
-
-T = TypeVar("T")
 
 MakeKeys = Callable[[], list[KeyPair]]
+"""A job."""
+
 RunInThread = Callable[[MakeKeys], "Deferred[list[KeyPair]]"]
+"""Runs a job on a worker thread; the Deferred fires on the reactor's."""
 
 QUICK_RESERVE = 128
-"""How many keys are kept ready at the least of a kind that is made in microseconds: what a server
-that mints as fast as it can uses up in some milliseconds."""
+"""The smallest reserve of a kind that is made in microseconds: a busy server uses that many keys in
+some milliseconds."""
 
 BATCH = 32
-"""How many of them one job makes."""
-
-_KINDS: dict[str, Any] = {
-    "Ed25519": Ed25519PrivateKey,
-    "Ed448": Ed448PrivateKey,
-    "ML-DSA-44": MLDSA44PrivateKey,
-    "ML-DSA-65": MLDSA65PrivateKey,
-    "ML-DSA-87": MLDSA87PrivateKey,
-}
-
-_NICE = 10
+"""How many keys of such a kind one job makes."""
 
 _FIRST_GUESS = 0.1
-"""Seconds that a key takes, until one has been timed."""
+"""Seconds that making a key is taken to last until one has been timed."""
 
 
-def generate(algorithm: Algorithm, rsa_bits: int) -> LocalKeyPair:
-    """A new key, warmed. Blocks for as long as that takes: call it on a worker thread."""
-    pair = LocalKeyPair(_private_key(algorithm, rsa_bits), algorithm)
-    if not algorithm.is_quick:
-        pair.sign(b"the first signature prepares the key, and is thrown away")
-    return pair
+class _Workers:
+    """Threads that make keys, the queues that they serve, and the number of their jobs."""
 
-
-def _private_key(algorithm: Algorithm, rsa_bits: int) -> Native:
-    if algorithm.kty == "RSA":
-        return generate_rsa_key(public_exponent=65537, key_size=rsa_bits)
-    if algorithm.kty == "EC":
-        return generate_ec_key(CURVES[str(algorithm.crv)])
-    return _KINDS[algorithm.crv or algorithm.name].generate()
-
-
-def _in_background(work: Callable[[], T]) -> T:
-    """Do it behind whatever else wants the processor, requests above all.
-
-    On Linux a nice value is a thread's own; elsewhere it is of the whole process, and left alone.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
-    return work()
-
-
-class Threads:
-    """Worker threads, so many at the most."""
-
-    def __init__(self, reactor: IReactorFromThreads, count: int, name: str) -> None:
-        self.count = count
-        self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=max(1, count), name=name)
-
-    def start(self) -> None:
-        """Allow threads to start. Not before a daemon has forked: threads do not survive it."""
-        self._pool.start()
-
-    def stop(self) -> None:
-        """Wait for what is being done, and end the threads."""
-        self._pool.stop()
-
-    def run(self, work: Callable[[], T]) -> "Deferred[T]":
-        """Call ``work`` on a thread; its result arrives on the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, work)
-
-
-class KeyThreads(Threads):
-    """Those that make keys: as many as there are processors to run them on, in the background."""
-
-    def __init__(self, reactor: IReactorFromThreads) -> None:
-        super().__init__(reactor, len(os.sched_getaffinity(0)), "keys")
-
-    def run(self, work: Callable[[], T]) -> "Deferred[T]":
-        return super().run(partial(_in_background, work))
-
-
-class _Crew:
-    """Threads, the lanes that they make keys for, and how many jobs they have."""
-
-    __slots__ = ("jobs", "lanes", "run", "threads")
+    __slots__ = ("jobs", "queues", "run", "threads")
 
     def __init__(self, run: RunInThread, threads: int) -> None:
         self.run = run
         self.threads = threads
-        self.lanes: list[_Lane] = []
+        self.queues: list[_Queue] = []
         self.jobs = 0
 
 
-class _Lane:
-    """The keys of one algorithm: those ready, those being made, and who waits for one."""
+class _Queue:
+    """The keys of one algorithm: those ready, how many are being made, and who waits for one."""
 
-    __slots__ = ("alg", "batch", "crew", "making", "ready", "reserve", "seconds_per_key", "waiting")
+    __slots__ = (
+        "alg",
+        "batch",
+        "making",
+        "ready",
+        "reserve",
+        "seconds_per_key",
+        "waiting",
+        "workers",
+    )
 
-    def __init__(self, alg: str, crew: _Crew, reserve: int, batch: int) -> None:
+    def __init__(self, alg: str, workers: _Workers, reserve: int, batch: int) -> None:
         self.alg = alg
-        self.crew = crew
-        crew.lanes.append(self)
+        self.workers = workers
+        workers.queues.append(self)
         self.reserve = reserve
         self.batch = batch
         self.ready: deque[KeyPair] = deque()
@@ -158,19 +84,19 @@ class _Lane:
 
     @property
     def unserved(self) -> int:
-        """How many wait for a key that nobody is making yet."""
+        """The number of requests that wait for a key which no job makes yet."""
         return max(0, len(self.waiting) - self.making)
 
     @property
     def wanted(self) -> int:
-        """How many keys the next job should make, for those who wait and for the reserve."""
+        """The number of keys that the next job should make, for requests and for the reserve."""
         missing = len(self.waiting) + self.reserve - len(self.ready) - self.making
         if missing < min(self.batch, self.reserve) and not self.unserved:
             return 0
         return min(missing, self.batch)
 
     def give(self, pair: KeyPair) -> None:
-        """Hand a new key to whoever waits longest, or put it in the reserve."""
+        """Give a new key to the request that has waited longest, or put it in the reserve."""
         if self.waiting:
             waiter = next(iter(self.waiting))
             del self.waiting[waiter]
@@ -179,7 +105,7 @@ class _Lane:
             self.ready.append(pair)
 
     def refuse(self, error: JwksdError) -> None:
-        """Let go of every key, and of everyone who waits."""
+        """Drop the reserve, and fail every request that waits."""
         self.ready.clear()
         waiting, self.waiting = self.waiting, {}
         for waiter in waiting:
@@ -192,13 +118,13 @@ class KeySource:
 
     Args:
         algorithms: the names of the algorithms that keys are made for.
-        make: makes so many keys for the algorithm of this name, on a worker thread.
-        run: calls it there, in the background, for kinds that take long.
+        make: given the name of an algorithm and a number, makes so many keys. It blocks.
+        run: calls ``make`` on a niced worker thread, for kinds that take long to make.
         threads: how many such calls can run at once.
-        run_quick: calls it on a thread for the other kinds.
+        run_quick: calls ``make`` on a worker thread for the other kinds.
         clock: times how long a key takes.
-        reserve: how many keys to keep ready, of each algorithm.
-        quick_reserve: the same, at the least, of kinds that are made in microseconds.
+        reserve: how many keys of each algorithm to keep ready.
+        quick_reserve: the smallest reserve of a kind that is made in microseconds.
         max_waiting: how many requests may wait for a key of one algorithm.
     """
 
@@ -220,39 +146,39 @@ class KeySource:
         self._make = make
         self._clock = clock
         self._max_waiting = max_waiting
-        quick = (_Crew(run_quick, 1), max(reserve, quick_reserve), BATCH)
-        slow = (_Crew(run, threads), reserve, 1)
-        self._lanes = {
-            alg: _Lane(alg, *(quick if ALGORITHMS[alg].is_quick else slow)) for alg in algorithms
+        quick = (_Workers(run_quick, 1), max(reserve, quick_reserve), BATCH)
+        slow = (_Workers(run, threads), reserve, 1)
+        self._queues = {
+            alg: _Queue(alg, *(quick if ALGORITHMS[alg].is_quick else slow)) for alg in algorithms
         }
         self._stopped = False
 
     def ready(self, alg: str) -> int:
-        """How many keys of this algorithm are ready."""
-        return len(self._lanes[alg].ready)
+        """Return the number of keys of this algorithm that are ready."""
+        return len(self._queues[alg].ready)
 
     def waiting(self, alg: str) -> int:
-        """How many requests wait for a key of this algorithm."""
-        return len(self._lanes[alg].waiting)
+        """Return the number of requests that wait for a key of this algorithm."""
+        return len(self._queues[alg].waiting)
 
     def start(self) -> None:
         """Begin to fill the reserve."""
-        for lane in self._lanes.values():
-            self._fill(lane.crew)
+        for queue in self._queues.values():
+            self._fill(queue.workers)
 
     def stop(self) -> None:
-        """Make no more keys, let go of those in reserve, and refuse whoever waits or comes."""
+        """Make no more keys, drop the reserve, and fail every request, waiting or to come."""
         self._stopped = True
-        for lane in self._lanes.values():
-            lane.refuse(self._stopping())
+        for queue in self._queues.values():
+            queue.refuse(self._stopping())
 
     def take_now(self, alg: str) -> KeyPair | None:
-        lane = self._lanes[alg]
-        if not lane.ready:
+        queue = self._queues[alg]
+        if not queue.ready:
             return None
-        pair = lane.ready.popleft()
-        if lane.wanted:
-            self._fill(lane.crew)
+        pair = queue.ready.popleft()
+        if queue.wanted:
+            self._fill(queue.workers)
         return pair
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
@@ -261,58 +187,58 @@ class KeySource:
         pair = self.take_now(alg)
         if pair is not None:
             return succeed(pair)
-        lane = self._lanes[alg]
+        queue = self._queues[alg]
         taken: Deferred[KeyPair]
-        if len(lane.waiting) < self._max_waiting:
-            taken = Deferred(lambda waiter: lane.waiting.pop(waiter, None))
-            lane.waiting[taken] = None
+        if len(queue.waiting) < self._max_waiting:
+            taken = Deferred(lambda waiter: queue.waiting.pop(waiter, None))
+            queue.waiting[taken] = None
         else:
-            taken = fail(self._too_many(lane))
-        self._fill(lane.crew)
+            taken = fail(self._too_many(queue))
+        self._fill(queue.workers)
         return taken
 
-    def _fill(self, crew: _Crew) -> None:
-        """Begin as many keys as are missing and threads are free; those waited for come first."""
-        while not self._stopped and crew.jobs < 2 * crew.threads:
-            lane = max(crew.lanes, key=lambda lane: (lane.unserved, lane.wanted))
-            if not lane.wanted:
+    def _fill(self, workers: _Workers) -> None:
+        """Begin jobs while keys are missing and threads are free, for waiting requests first."""
+        while not self._stopped and workers.jobs < 2 * workers.threads:
+            queue = max(workers.queues, key=lambda queue: (queue.unserved, queue.wanted))
+            if not queue.wanted:
                 return
-            self._begin(lane, lane.wanted)
+            self._begin(queue, queue.wanted)
 
-    def _begin(self, lane: _Lane, number: int) -> None:
-        lane.making += number
-        lane.crew.jobs += 1
+    def _begin(self, queue: _Queue, number: int) -> None:
+        queue.making += number
+        queue.workers.jobs += 1
         begun = self._clock.seconds()
 
         def made(result: list[KeyPair] | Failure) -> None:
-            lane.making -= number
-            lane.crew.jobs -= 1
+            queue.making -= number
+            queue.workers.jobs -= 1
             if self._stopped:
                 return
             if isinstance(result, Failure):
-                self._failed(lane, result)
+                self._failed(queue, result)
                 return
             elapsed = (self._clock.seconds() - begun) / number
-            lane.seconds_per_key += (elapsed - lane.seconds_per_key) / 8
+            queue.seconds_per_key += (elapsed - queue.seconds_per_key) / 8
             for pair in result:
-                lane.give(pair)
-            self._fill(lane.crew)
+                queue.give(pair)
+            self._fill(queue.workers)
 
-        lane.crew.run(partial(self._make_unless_stopped, lane.alg, number)).addBoth(made)
+        queue.workers.run(partial(self._make_unless_stopped, queue.alg, number)).addBoth(made)
 
     def _make_unless_stopped(self, alg: str, number: int) -> list[KeyPair]:
-        """On a worker thread: the end does not wait for keys that are not begun."""
+        """Run one job, on a worker thread; none after ``stop``, which would wait for it."""
         if self._stopped:
             raise self._stopping()
         return self._make(alg, number)
 
-    def _failed(self, lane: _Lane, failure: Failure) -> None:
-        """Tell those who wait that no key could be made; the next request tries again."""
-        self._log.failure("no {alg} key could be made", failure, alg=lane.alg)
-        lane.refuse(JwksdError(f"no {lane.alg} key could be made; the log says why"))
+    def _failed(self, queue: _Queue, failure: Failure) -> None:
+        """Fail the requests that wait for this algorithm; the next request begins a new job."""
+        self._log.failure("no {alg} key could be made", failure, alg=queue.alg)
+        queue.refuse(JwksdError(f"no {queue.alg} key could be made; the log says why"))
 
-    def _too_many(self, lane: _Lane) -> TooManyWaiting:
-        wait = max(1, ceil(self._max_waiting * lane.seconds_per_key / lane.crew.threads))
+    def _too_many(self, queue: _Queue) -> TooManyWaiting:
+        wait = max(1, ceil(self._max_waiting * queue.seconds_per_key / queue.workers.threads))
         return TooManyWaiting(
             f"{self._max_waiting} requests wait for a key, which is all that --max-waiting allows;"
             f" try again in {wait} s",

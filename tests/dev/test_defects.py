@@ -11,7 +11,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import default_header
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.jose.test_algorithms import octets, verify
 from tests.support.keys import NOW
 

@@ -19,7 +19,7 @@ from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from jwksd.stores.memory import MemoryStore
 from tests.support.app import make_issuer, run_at_once
 from tests.support.keys import NOW, NothingReady

@@ -13,7 +13,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.jose.verifying import has_valid_signature
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.support.app import SCHEDULE, make_issuer
 from tests.support.keys import NOW
 

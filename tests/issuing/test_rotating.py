@@ -15,7 +15,7 @@ from jwksd.issuing.rotating import HEARTBEAT, RETRY, Rotation
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from jwksd.lifecycle.plan import State, make_schedule
 from jwksd.stores.memory import MemoryStore
 from tests.support.app import SCHEDULE, make_issuer, make_policy

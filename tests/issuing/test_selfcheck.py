@@ -15,7 +15,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import Document, key_set
 from jwksd.jose.tokens import sign
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.support.app import SCHEDULE, make_app, run_at_once
 from tests.support.http import HttpTestCase
 from tests.support.keys import KeysInOrder, NothingReady, key_pair

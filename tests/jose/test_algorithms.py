@@ -16,7 +16,7 @@ from jwcrypto.jws import JWS
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import default_header, sign
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.support.keys import PRIVATE_MEMBERS
 
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}

@@ -15,7 +15,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.keysources.local import _private_key, generate
+from jwksd.keysources.generating import generate, new_private_key
 from tests.support.keys import NOW, PRIVATE_MEMBERS, key_pair, private_jwk
 
 KINDS = ("RS256", "PS256", "ES256", "Ed25519", "ML-DSA-44")
@@ -121,7 +121,7 @@ class LocalTests(TestCase):
         """Of no kind of key, though it has signed; so OpenSSL frees it at once."""
         for alg in KINDS:
             with self.subTest(alg=alg):
-                private = _private_key(ALGORITHMS[alg], 2048)
+                private = new_private_key(ALGORITHMS[alg], 2048)
                 before = sys.getrefcount(private)
                 pair = LocalKeyPair(private, ALGORITHMS[alg])
                 pair.sign(b"x")

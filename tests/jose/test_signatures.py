@@ -17,7 +17,7 @@ from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.encoding import base64url, compact_json
 from jwksd.jose.keys import KeyPair, PublicJWK
 from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 
 TEXT = b"header.payload"
 

@@ -1,18 +1,16 @@
 """The key source: who gets which key, who waits, who is refused, and when keys are made."""
 
-from threading import current_thread, main_thread
-
-from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.keysources.local import KeySource, KeyThreads, MakeKeys, generate
+from jwksd.keysources.generating import generate
+from jwksd.keysources.local import KeySource, MakeKeys
 from tests.support.keys import KeysInOrder, key_pair
 
 
@@ -260,27 +258,3 @@ class KeySourceTests(SynchronousTestCase):
         while self.threads.jobs:
             self.threads.finish_one()
         self.assertEqual((source.ready("RS256"), len(self.made)), (0, 1))
-
-
-class KeyThreadsTests(TestCase):
-    async def test_keys_are_made_on_other_threads(self) -> None:
-        """A job runs on a thread that is not the reactor's, and its result comes back to it."""
-        threads = KeyThreads(reactor)
-        threads.start()
-        self.addCleanup(threads.stop)
-        seen = []
-
-        def make() -> list[KeyPair]:
-            seen.append(current_thread())
-            return [key_pair()]
-
-        (pair,) = await threads.run(make)
-        self.assertEqual(pair.kid, key_pair().kid)
-        self.assertNotIn(main_thread(), seen)
-        self.assertIs(current_thread(), main_thread())
-
-    def test_a_generated_key_is_new_and_of_the_size_asked_for(self) -> None:
-        """Two calls give two keys, each of the number of bits that was asked for."""
-        one, two = (generate(ALGORITHMS["RS256"], 2048) for _ in range(2))
-        self.assertNotEqual(one.kid, two.kid)
-        self.assertEqual(one.public.get_op_key("verify").key_size, 2048)

@@ -21,7 +21,7 @@ from jwksd.interfaces import IStore, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import Database

@@ -24,7 +24,7 @@ from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from jwksd.lifecycle.plan import make_schedule
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root

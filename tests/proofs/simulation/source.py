@@ -10,7 +10,7 @@ from jwksd.errors import JwksdError
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.proofs.simulation.clocks import Wall
 from tests.proofs.simulation.ledger import Ledger
 
