@@ -1,42 +1,22 @@
-"""Database: the key store in SQLite or PostgreSQL, as blocking calls; ``sql`` runs them on threads.
+"""Database: the store in SQLite or PostgreSQL, as blocking calls; ``sql`` runs them on threads.
 
 The laws of the database:
-1. Every change begins with the ring's row: its version is counted up under the row's lock, so that
-   versions are committed in order, and whoever reads one has seen all before it.
-2. A private half is written in an envelope only, and is overwritten with nothing in the step that
-   retires its key. One that signs a single token is never written.
-3. What fails raises StoreAway with the database's own first line, without statement or parameters.
+1. Every change begins with the ring's row: its version is counted up under the row's lock. So
+   versions are committed in order, and a reader of one version has seen all versions before it.
+2. A private half is written in an envelope only. The envelope is set to NULL in the transaction
+   that retires its key. The private half of a key that signs a single token is never written.
+3. A call that fails raises StoreAway, as ``engine`` makes it of what the database says.
 """
 
 import json
-import os
-import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from errno import EACCES, EISDIR
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
 from typing import Any
 
 from jwcrypto.jwk import JWK
-from sqlalchemy import (
-    Connection,
-    Engine,
-    and_,
-    case,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    make_url,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, and_, case, delete, func, insert, select, text, update
 from twisted.logger import Logger
 
 from jwksd.errors import EnvelopeUnreadable, JwksdError, StartUpRefused, StoreAway
@@ -47,45 +27,18 @@ from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores import schema
+from jwksd.stores.engine import away, damaged, make_engine, own_file, undamaged
 from jwksd.stores.migrate import migrate
 from jwksd.stores.schema import GONE, SINGLE, keys, ring
 
 CHANNEL = "jwksd_changed"
-"""Where PostgreSQL tells of changes."""
-
-PATIENCE = 5
-"""Seconds that a connection, a lock or a statement may take."""
-
-CUT_OFF: dict[str, Any] = {
-    "connect_timeout": PATIENCE,
-    "tcp_user_timeout": PATIENCE * 1000,
-    "keepalives_idle": PATIENCE,
-    "keepalives_interval": 1,
-    "keepalives_count": PATIENCE,
-}
-"""libpq gives up connections that a network has swallowed, instead of in hours."""
+"""The channel on which PostgreSQL notifies other nodes of changes."""
 
 REMEMBERED = 3600
-"""Seconds for which it is kept that a key was withdrawn, so that other nodes hear of it."""
+"""Seconds for which the row of a withdrawn key is kept, so that other nodes read of it."""
 
 CLOCK_TOLERANCE = 10
-"""Seconds that this machine's clock may be off that of PostgreSQL, which all nodes share."""
-
-_PAUSE = 0.01
-"""Seconds between two tries where SQLite does not wait by itself."""
-
-_making = Lock()
-"""Held while a file is made, so that no other ``Database`` of this process has it open already."""
-
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: "another process holds it: let that end",
-    sqlite3.SQLITE_CANTOPEN: "its user must be able to write the file and its folder",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: restore it from a backup",
-    sqlite3.SQLITE_FULL: "make room for it",
-    sqlite3.SQLITE_NOTADB: "it is damaged: restore it from a backup",
-    sqlite3.SQLITE_READONLY: "its user must be able to write the file and its folder",
-}
-"""What to do about an error of SQLite."""
+"""Seconds by which this machine's clock may differ from PostgreSQL's, which all nodes share."""
 
 _RING_STATES = [state.value for state in State]
 _SIGNING = (State.PENDING, State.ACTIVE)
@@ -97,12 +50,16 @@ class Database:
     Args:
         url: ``sqlite:///PATH`` or ``postgresql://…``.
         keychain: opens and makes the envelopes of private keys; None leaves them closed.
+        clock: the wall clock, a NumericDate.
     """
 
     _log = Logger()
 
-    def __init__(self, url: str, keychain: Keychain | None) -> None:
+    def __init__(
+        self, url: str, keychain: Keychain | None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.url = url
+        self._clock = clock
         self.engine = make_engine(url)
         self.keychain = keychain
         self.is_sqlite = self.engine.dialect.name == "sqlite"
@@ -116,8 +73,8 @@ class Database:
         """
         try:
             if self.file is not None:
-                _own(self.file)
-            with self._away():
+                own_file(self.file)
+            with away():
                 migrate(self.engine)
             self._try_out()
             contents = self.read(None, (), strict=True)
@@ -159,7 +116,7 @@ class Database:
                 singles = singles.where(keys.c.changed > since)
             single_rows = connection.execute(singles).all()
             gone = None if whole else self._gone(connection, since)
-        with _undamaged():
+        with undamaged():
             after = schema.ring_of(own, rows)
             public = [schema.public_key(row, strict=strict) for row in (*rows, *single_rows)]
         return Contents(
@@ -195,7 +152,7 @@ class Database:
         return version + 1
 
     def insert(self, new: Sequence[PublishedKey]) -> int:
-        """Keep keys that signed one token each, all or none; the new version."""
+        """Keep keys that signed one token each, all or none; return the new version."""
         with self._writing() as connection:
             version = self._next_version(connection)
             rows = [schema.new_row(key, SINGLE) | {"changed": version} for key in new]
@@ -206,7 +163,7 @@ class Database:
         """See ``IStore.withdraw``."""
         with self._writing() as connection:
             version = self._next_version(connection)
-            until = int(time.time()) + REMEMBERED
+            until = int(self._clock()) + REMEMBERED
             for some in _in_portions(list(kids)):
                 connection.execute(
                     update(keys)
@@ -242,10 +199,10 @@ class Database:
         return {row.kid: Usage(row.signed, row.last_exp) for row in rows}
 
     def rewrap(self) -> int:
-        """Encrypt every private key under the first KEK that is under another; how many.
+        """Encrypt every private key that is under another KEK under the first; return how many.
 
-        Each is done by itself, and only if nobody has changed it meanwhile: it can be broken off
-        and run again, beside servers that are at work.
+        Each key has a transaction of its own, which does nothing if the key has been changed
+        meanwhile. So this can be broken off and run again, beside servers at work.
 
         Raises:
             StoreAway: the database cannot be used.
@@ -269,12 +226,15 @@ class Database:
         return done
 
     def _scrub(self) -> None:
-        """Leave no old envelope in the file; PostgreSQL does so when it next vacuums.
+        """Remove every trace of old envelopes: vacuum PostgreSQL's table, empty SQLite's log.
 
-        SQLite empties its log only in a moment when nobody reads what is in it: ``PATIENCE``
-        seconds are waited for one.
+        SQLite empties its log only while nobody reads from it; this waits ``PATIENCE`` seconds for
+        such a moment.
+
+        Raises:
+            StoreAway: there was no such moment.
         """
-        with self._away(), self.engine.connect() as connection:
+        with away(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             if not self.is_sqlite:
                 connection.execute(text(f"VACUUM {keys.name}"))
@@ -314,7 +274,13 @@ class Database:
     def _pairs(
         self, rows: Sequence[Any], known: Collection[str], *, strict: bool
     ) -> Iterator[KeyPair]:
-        """The private halves that can be had; warm, for this is no reactor thread."""
+        """Open the envelopes of keys that sign and are not ``known``, and sign once with each: this
+        runs on a worker thread.
+
+        Raises:
+            EnvelopeUnreadable: an envelope cannot be opened, and ``strict`` is true; else it is
+                logged, and the pair is left out.
+        """
         for row in rows:
             if self.keychain is None or row.state not in _SIGNING or row.kid in known:
                 continue
@@ -345,7 +311,11 @@ class Database:
         return pair
 
     def _try_out(self) -> None:
-        """Find out now whether the database is whole and can be written to."""
+        """Check that the database is whole and can be written to.
+
+        Raises:
+            StoreAway: it is not, or it cannot.
+        """
         if self.is_sqlite:
             self._check_file()
         with self._writing() as connection:
@@ -354,24 +324,31 @@ class Database:
             unknown = keys.c.state.not_in([*_RING_STATES, SINGLE, GONE])
             kid = connection.scalar(select(keys.c.kid).where(unknown))
             if kid is not None:
-                raise _damaged(f"key {kid!r:.60} is in no known state")
+                raise damaged(f"key {kid!r:.60} is in no known state")
             if connection.execute(update(ring).values(version=ring.c.version)).rowcount != 1:
-                raise _damaged("the row of the ring is missing")
+                raise damaged("the row of the ring is missing")
 
     def _check_file(self) -> None:
-        """Read every page, without the lock for writing: in a large store it takes a second."""
+        """Check every page, without the lock for writing: in a large store it takes a second.
+
+        Raises:
+            StoreAway: the file is damaged.
+        """
         with self._reading() as connection:
             found = connection.scalar(text("PRAGMA integrity_check(1)"))
             if found != "ok":
-                raise _damaged(str(found).splitlines()[-1])
+                raise damaged(str(found).splitlines()[-1])
 
     def _check_clock(self, connection: Connection) -> None:
-        """Where machines share the keys, they share the time too: a ring that one node reads by
-        another clock would not be safe."""
+        """Refuse a clock that differs from PostgreSQL's: nodes that share a ring share its times.
+
+        Raises:
+            StoreAway: the clocks differ by more than ``CLOCK_TOLERANCE``.
+        """
         if self.is_sqlite:
             return
         theirs = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
-        off = time.time() - float(theirs or 0)
+        off = self._clock() - float(theirs or 0)
         if abs(off) > CLOCK_TOLERANCE:
             raise StoreAway(
                 f"this machine's clock is {off:+.0f} s off the database's; no key is changed until"
@@ -379,18 +356,9 @@ class Database:
             )
 
     @contextmanager
-    def _away(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise StoreAway(_reason(error)) from None
-        except UnicodeDecodeError:  # even SQLite's own messages quote what is in a damaged file
-            raise _damaged("it holds text that is none") from None
-
-    @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """A snapshot: all that is read is of one moment."""
-        with self._away(), self.engine.connect() as connection:
+        """Begin a transaction that reads a snapshot: everything is of one moment."""
+        with away(), self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -398,8 +366,8 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """A transaction; other nodes hear of it when it is committed."""
-        with self._away(), self.engine.connect() as connection:
+        """Begin a transaction that writes; its commit notifies other nodes."""
+        with away(), self.engine.connect() as connection:
             connection = connection.execution_options(write=True)
             with connection.begin():
                 yield connection
@@ -407,117 +375,6 @@ class Database:
                     connection.execute(text(f"NOTIFY {CHANNEL}"))
 
 
-def make_engine(url: str) -> Engine:
-    """The connections to a database; none is made yet."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(
-            parsed, hide_parameters=True, connect_args={"timeout": PATIENCE}, pool_size=4
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    # The last is for a node that vanishes within a transaction: its lock on the ring would stay.
-    bounded = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    settings = " ".join(f"-c {name}={PATIENCE * 1000}" for name in bounded)
-    return create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        hide_parameters=True,
-        pool_pre_ping=True,
-        pool_size=4,
-        pool_timeout=PATIENCE,
-        connect_args={"options": settings, **CUT_OFF},
-    )
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    # Transactions are begun by us, at once with the lock that they need, or two that both read and
-    # then write would fail each other.
-    connection.isolation_level = None
-    _switch_to_wal(connection)
-    for pragma in ("synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _switch_to_wal(connection: Any) -> None:
-    """Have SQLite write changes to a log first; while ``PATIENCE`` lasts it is tried again.
-
-    The time-out of the connection does not help here: SQLite reads the file before it switches it,
-    and who has read gives up at once where another writes, or switches too.
-    """
-    end = monotonic() + PATIENCE
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= end:
-                raise
-        sleep(_PAUSE)
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if options.get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
-
-
-def _own(path: Path) -> None:
-    """Make the file if there is none; it is its owner's alone.
-
-    Raises:
-        StartUpRefused: it cannot be made, or others may read it.
-    """
-    try:
-        _make(path)
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise StartUpRefused(
-            f"--store cannot use {path}: {error.strerror}; its user must be able to write the file"
-            " and its folder"
-        ) from None
-    if mode & 0o077:
-        raise StartUpRefused(f"--store {path} can be read by others: chmod 600 {path}")
-
-
-def _make(path: Path) -> None:
-    """Make the file if there is none; one that there is is left closed.
-
-    With the first file that it closes, a process loses all its locks on it (POSIX); another process
-    would then take away the log that a second ``Database`` here still writes to.
-    """
-    with _making:
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        elif path.is_dir():
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-        elif not os.access(path, os.R_OK | os.W_OK):
-            raise PermissionError(EACCES, "it cannot be written")
-
-
-@contextmanager
-def _undamaged() -> Iterator[None]:
-    """What a row says is understood, or the database is damaged."""
-    try:
-        yield
-    except Exception as error:  # whatever it is, its text could quote anything
-        raise _damaged(f"a row cannot be read, {type(error).__name__}") from None
-
-
-def _damaged(what: str) -> StoreAway:
-    return StoreAway(f"{what}; it is damaged: restore it from a backup")
-
-
 def _in_portions(kids: list[str], size: int = 500) -> Iterator[list[str]]:
     for start in range(0, len(kids), size):
         yield kids[start : start + size]
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    """The database's own words, in one line."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    words = " ".join(str(cause).split())[:300] or type(cause).__name__
-    advice = _ADVICE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
-    if words.startswith("Could not decode"):  # has no code, and quotes the column
-        words, advice = "text in it is no UTF-8", _ADVICE[sqlite3.SQLITE_CORRUPT]
-    return words if advice is None else f"{words}; {advice}"

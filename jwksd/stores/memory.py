@@ -1,4 +1,4 @@
-"""MemoryStore: keys as long as the process lives. Every call is done when it returns."""
+"""MemoryStore: keys that live as long as the process. Every call is done when it returns."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -79,7 +79,7 @@ class MemoryStore:
         return succeed({key.kid: self._usage.get(key.kid, Usage()) for key in self._ring.keys})
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Nobody else changes it."""
+        """Do nothing: nobody else changes this store."""
 
     def _contents(self, known: Collection[str]) -> Contents:
         pairs = [pair for kid, pair in self._pairs.items() if kid not in known]

@@ -1,7 +1,7 @@
-"""SqlStore: the database on threads of its own, for the reactor's thread never waits for it.
+"""SqlStore: the database on threads of its own, because the reactor's thread never waits for it.
 
-Keys that signed one token each are committed together: those that come while a commit is under way
-are the next one. So a disk that takes five milliseconds to be sure takes them for many at once.
+Keys that signed one token each are committed in groups: those that arrive during one commit are
+written by the next one. So many keys share the milliseconds that a disk takes for a commit.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -18,16 +18,17 @@ from jwksd.errors import StoreAway
 from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle.plan import Ring
-from jwksd.stores.database import CHANNEL, CUT_OFF, PATIENCE, Database
+from jwksd.stores.database import CHANNEL, Database
+from jwksd.stores.engine import CUT_OFF, PATIENCE
 
 T = TypeVar("T")
 
 _WRITERS, _READERS = 3, 1
-"""Threads; those that read never wait behind those that wait for a lock."""
+"""Numbers of threads. Reading has its own, because a writer may wait for a lock."""
 
 _LONGEST_CALL = 2 * PATIENCE
-"""Seconds after which a call has failed whatever its thread still waits for: a database that hangs,
-or is cut off, ends no statement itself."""
+"""Seconds after which a call fails though its thread still waits: a database that hangs, or cannot
+be reached, ends no statement itself."""
 
 
 @implementer(IStore)
@@ -45,7 +46,7 @@ class SqlStore:
         self._readers = ThreadPool(minthreads=0, maxthreads=_READERS, name="store-reader")
         self._queued: list[tuple[PublishedKey, Deferred[int]]] = []
         self._inserting = False
-        self._listener: Listener | None = None
+        self._listener: NotificationListener | None = None
 
     def open(self) -> Contents:
         contents = self._database.open()
@@ -82,8 +83,8 @@ class SqlStore:
 
     def watch(self, changed: Callable[[], None]) -> None:
         if not self._database.is_sqlite:
-            tell = self._reactor.callFromThread
-            self._listener = Listener(self._database.url, lambda: tell(changed))
+            call = self._reactor.callFromThread
+            self._listener = NotificationListener(self._database.url, lambda: call(changed))
             self._listener.start()
 
     def _write(self, call: Callable[..., T], *arguments: Any) -> "Deferred[T]":
@@ -123,8 +124,8 @@ def _unanswered(result: object, timeout: float) -> NoReturn:
     raise StoreAway(f"the database has not answered for {timeout:.0f} s")
 
 
-class Listener:
-    """Hears of PostgreSQL's notifications on a thread of its own, and connects anew for ever."""
+class NotificationListener:
+    """Receives PostgreSQL's notifications on a thread of its own; reconnects until stopped."""
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._url = url
@@ -137,7 +138,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; waits for its last second."""
+        """Stop listening, and wait for the thread to end: a second at most."""
         self._stopped.set()
         self._thread.join()
 
@@ -148,14 +149,16 @@ class Listener:
             try:
                 self._listen()
             except psycopg.Error:
-                self._stopped.wait(1)  # the follower, which polls too, tells that the store is away
+                self._stopped.wait(
+                    1
+                )  # the follower, which polls too, reports that the store is away
 
     def _listen(self) -> None:
         import psycopg
 
         with psycopg.connect(self._url, autocommit=True, **CUT_OFF) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
-            self._changed()  # whatever was missed
+            self._changed()  # for what was missed while there was no connection
             while not self._stopped.is_set():
                 for _ in connection.notifies(timeout=0.5):
                     self._changed()

@@ -297,6 +297,7 @@ if postgres.find() is not None:
 
         def test_a_clock_that_is_off_changes_nothing(self) -> None:
             """A node whose clock disagrees with the database's does not start."""
-            with patch("jwksd.stores.database.time.time", return_value=os.times().elapsed):
-                refused = self.assertRaises(StartUpRefused, self.make_store().open)
+            off = Database(self._url, Keychain(KEKS), clock=lambda: os.times().elapsed)
+            self.addCleanup(off.close)
+            refused = self.assertRaises(StartUpRefused, off.open)
             self.assertIn("clock", str(refused))

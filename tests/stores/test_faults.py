@@ -39,7 +39,8 @@ from jwksd.jose.envelopes import Keychain, write_kek
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
-from jwksd.stores.database import PATIENCE, Database
+from jwksd.stores.database import Database
+from jwksd.stores.engine import PATIENCE
 from jwksd.stores.sql import SqlStore
 from tests.stores.test_contract import fresh_pair, single, with_pending
 from tests.support import postgres
@@ -285,7 +286,7 @@ class LockedTests(FileTestCase):
     """Another process that has begun to write, and does not end."""
 
     def setUp(self) -> None:
-        self.enterContext(patch("jwksd.stores.database.PATIENCE", 0.05))
+        self.enterContext(patch("jwksd.stores.engine.PATIENCE", 0.05))
         super().setUp()
 
     def lock(self, how: str = "IMMEDIATE") -> sqlite3.Connection:
@@ -340,14 +341,14 @@ class OpenedAtOnceTests(TestCase):
         """SQLite does not wait before it switches to its log: the switch is tried again."""
         other = self.other()
         other.execute("BEGIN IMMEDIATE")
-        with patch("jwksd.stores.database.sleep", lambda _: other.execute("ROLLBACK")):
+        with patch("jwksd.stores.engine.sleep", lambda _: other.execute("ROLLBACK")):
             self.assertEqual(self.database().open().version, 0)
 
     def test_a_new_file_stays_locked(self) -> None:
         """It is tried again while patience lasts, and no longer; then one line names the lock."""
         self.other().execute("BEGIN IMMEDIATE")
-        times = patch("jwksd.stores.database.monotonic", side_effect=[0, PATIENCE - 0.1, PATIENCE])
-        with times, patch("jwksd.stores.database.sleep") as slept:
+        times = patch("jwksd.stores.engine.monotonic", side_effect=[0, PATIENCE - 0.1, PATIENCE])
+        with times, patch("jwksd.stores.engine.sleep") as slept:
             refused = self.assertRaises(StartUpRefused, self.database().open)
         self.assertIn("database is locked; another process holds it", str(refused))
         self.assertEqual(slept.call_count, 1)
@@ -356,7 +357,7 @@ class OpenedAtOnceTests(TestCase):
         """Only a lock goes away by itself."""
         self.file.touch(0o600)
         self.file.write_bytes(b"no database" * 99)
-        with patch("jwksd.stores.database.sleep", side_effect=AssertionError):
+        with patch("jwksd.stores.engine.sleep", side_effect=AssertionError):
             refused = self.assertRaises(StartUpRefused, self.database().open)
         self.assertIn("it is damaged", str(refused))
 
@@ -493,8 +494,8 @@ class ServerTests(ProcessTestCase):
 
     def serve_impatiently(self, patience: float, *more: str) -> tuple[Any, int]:
         program = (
-            "import sys, jwksd.stores.database as database\n"
-            "database.PATIENCE = float(sys.argv[1])\n"
+            "import sys, jwksd.stores.engine as engine\n"
+            "engine.PATIENCE = float(sys.argv[1])\n"
             "from jwksd.cli.command import serve\n"
             "serve(sys.argv[2:])\n"
         )
@@ -853,7 +854,7 @@ if postgres.find() is not None:
 
         def test_a_node_that_vanishes_holds_nobody_up(self) -> None:
             """Its open transaction has locked the ring; the server ends it before long."""
-            with patch("jwksd.stores.database.PATIENCE", 1):
+            with patch("jwksd.stores.engine.PATIENCE", 1):
                 self.connect()
                 vanishing = open_database(self.through)
                 self.addCleanup(vanishing.close)

@@ -274,7 +274,7 @@ class SQLiteRewrapTests(RewrapContract, TestCase):
 
     def test_whoever_reads_without_a_pause_is_told_of(self) -> None:
         """SQLite cannot empty its log then: the command says so, and goes well when run again."""
-        with patch("jwksd.stores.database.PATIENCE", 0.1):
+        with patch("jwksd.stores.engine.PATIENCE", 0.1):
             database, reader = self.database([OLD]), self.database([OLD])
             other = self.database([NEW, OLD])
         pair, version = fresh_pair(), database.open().version

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 
 from jwksd.stores import migrations
-from jwksd.stores.database import make_engine
+from jwksd.stores.engine import make_engine
 from jwksd.stores.migrate import REVISIONS, VERSION_TABLE
 from tests.proofs.crash.engines import Engine, PostgreSQL
 from tests.proofs.crash.load import Load
