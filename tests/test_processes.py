@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -10,93 +9,30 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Timer
+from threading import Event
 from time import monotonic
-from unittest import TestCase
 from urllib.parse import urlsplit
 
-from tests.support.processes import CHECKOUT, environment, running
+from tests.support.processes import (
+    JWKS,
+    MAIN,
+    WAIT,
+    ProcessTestCase,
+    ask,
+    environment,
+    free_port,
+    mint,
+    port_in,
+    running,
+)
 
-WAIT = 30
-"""Seconds after which a process that should have ended or answered is killed."""
-
-MAIN = [sys.executable, str(CHECKOUT / "main.py")]
 MODULE = [sys.executable, "-m", "jwksd"]
 SCRIPT = Path(sys.executable).with_name("jwksd")
 COMMANDS = [MAIN, [*MODULE, "serve"], *([[str(SCRIPT), "serve"]] if SCRIPT.exists() else [])]
 # What the script twistd does; like it, without the current folder on the path.
 TWISTD = [sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"]
-
-JWKS = "/.well-known/jwks.json"
-
-
-class ProcessTestCase(TestCase):
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
-        # A shell ignores SIGINT for what it runs in the background, and children inherit that.
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.addCleanup(signal.signal, signal.SIGINT, handler)
-
-    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
-        """A process; it is killed after ``WAIT`` seconds, so no read from it blocks longer."""
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=environment() | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.addCleanup(process.communicate)
-        self.addCleanup(process.kill)
-        timer = Timer(WAIT, process.kill)
-        timer.daemon = True
-        timer.start()
-        self.addCleanup(timer.cancel)
-        return process
-
-    def serve(self, *arguments: str, **variables: str) -> tuple["subprocess.Popen[str]", int]:
-        """``main.py`` on a free port, which makes keys on demand only; and the port."""
-        process = self.start(*MAIN, "--port", "0", "--reserve", "0", *arguments, **variables)
-        return process, port_in(process.stdout.readline())
-
-    def stop(
-        self, process: "subprocess.Popen[str]", number: int = signal.SIGTERM
-    ) -> tuple[int, str]:
-        """Send a signal; the exit code, and all that the process has said."""
-        process.send_signal(number)
-        output = "".join(process.communicate())
-        self.assertNotIn("Traceback", output)
-        return process.returncode, output
-
-    def connect(self, port: int) -> HTTPConnection:
-        connection = HTTPConnection("127.0.0.1", port, timeout=WAIT)
-        self.addCleanup(connection.close)
-        return connection
-
-
-def port_in(text: str) -> int:
-    """The port in the first URL of a text."""
-    match = re.search(r"http://[^ ]+:([0-9]+)", text)
-    assert match is not None, text
-    return int(match[1])
-
-
-def ask(connection: HTTPConnection, method: str, path: str) -> tuple[int, bytes]:
-    """Status and body; the connection stays open."""
-    connection.request(method, path)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
-
-
-def mint(connection: HTTPConnection) -> dict[str, object]:
-    """A new token, as JSON."""
-    connection.request("POST", "/auth", headers={"Accept": "application/json"})
-    minted: dict[str, object] = json.loads(connection.getresponse().read())
-    return minted
 
 
 def is_open(port: int) -> bool:
@@ -423,13 +359,9 @@ class RotatingTests(ProcessTestCase):
 
 
 class ReusePortTests(ProcessTestCase):
-    def free_port(self) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return str(probe.getsockname()[1])
-
     def test_processes_on_one_port_are_one_server(self) -> None:
         """Connections are shared among them; a key of one is found by the other; one may end."""
-        store, port = f"sqlite:///{self.folder}/keys.db", self.free_port()
+        store, port = f"sqlite:///{self.folder}/keys.db", str(free_port())
         options = ["--port", port, "--reuse-port", "--store", store, "--alg", "ES256"]
         folders = [self.enterContext(TemporaryDirectory()) for _ in range(2)]
         with running(folders[0], *options) as first, running(folders[1], *options) as second:

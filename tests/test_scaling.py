@@ -12,7 +12,7 @@ from unittest import TestCase
 
 from jwksd.config.settings import OPTIONS
 from tests.support.keys import assert_public
-from tests.support.processes import CHECKOUT
+from tests.support.processes import CHECKOUT, free_port
 from tests.test_operations import Story, get, kids, story
 
 TEXT = (CHECKOUT / "docs" / "scaling.md").read_text("utf-8")
@@ -24,12 +24,6 @@ def block(language: str) -> str:
     match = re.search(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert match is not None, language
     return match[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class LoopTests(TestCase):

@@ -1,152 +1,27 @@
 """``jwksd kek`` and ``jwksd keys``: each command, on a real SQLite file."""
 
 import json
-import os
 import time
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 from jwcrypto.jwk import JWK
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from twisted.internet.defer import Deferred
 
 from jwksd.cli import command as cli
 from jwksd.cli.admin import RevokeOptions
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, IKeySource
 from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.rotating import Rotation
 from jwksd.jose.algorithms import ALGORITHMS
-from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
-from jwksd.jose.keys import KeyPair
-from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.jose.tokens import Token
+from jwksd.jose.envelopes import kek_of, read_keks
 from jwksd.lifecycle.plan import State
 from jwksd.stores.database import Database
-from jwksd.stores.sql import SqlStore
-from tests.support.app import SCHEDULE, make_policy
-from tests.support.keys import NothingReady, assert_public, private_jwk
-
-
-@implementer(IKeySource)
-class FreshKeys(NothingReady):
-    """A source of ES256 keys that answers at once."""
-
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        return succeed(
-            LocalKeyPair.of_jwk(JWK.generate(kty="EC", crv="P-256"), ALGORITHMS["ES256"])
-        )
-
-
-class InlineStore(SqlStore):
-    """A database that is waited for: each call is done when it returns."""
-
-    def open(self) -> Contents:
-        return self._database.open()
-
-    def close(self) -> "Deferred[None]":
-        self._database.close()
-        return succeed(None)
-
-    def _run(self, pool: Any, call: Any, *arguments: Any) -> "Deferred[Any]":
-        return maybeDeferred(call, *arguments)
-
-
-class AdminTestCase(SynchronousTestCase):
-    """A folder with a KEK, a store, and servers that run on a clock of their own."""
-
-    def setUp(self) -> None:
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.file = self.folder / "keys.db"
-        self.kek_file = self.folder / "kek.txt"
-        self.keks = [JWK.generate(kty="oct", size=256)]
-        self.write_keks()
-        self.store = ["--store", f"sqlite:///{self.file}"]
-        self.keyed = [*self.store, "--kek-file", str(self.kek_file)]
-        self.clock = Clock()
-        self.clock.advance(int(time.time()))
-
-    def write_keks(self) -> None:
-        self.kek_file.write_text("\n".join(map(write_kek, self.keks)))
-        self.kek_file.chmod(0o600)
-
-    def run_command(self, *arguments: str, **variables: str) -> str:
-        """What ``jwksd`` prints, with no other variables of ours around it."""
-        environment = {n: t for n, t in os.environ.items() if not n.startswith("JWKSD_")}
-        out = StringIO()
-        with patch.dict("os.environ", environment | variables, clear=True), redirect_stdout(out):
-            cli.main(arguments)
-        return out.getvalue()
-
-    def assert_refused(self, said: str, *arguments: str, **variables: str) -> None:
-        """One line that says why, and nothing secret."""
-        refused = self.assertRaises(StartUpRefused, self.run_command, *arguments, **variables)
-        line = str(refused.code)
-        self.assertTrue(line.startswith("jwksd: "), line)
-        self.assertNotIn("\n", line)
-        self.assertIn(said, line)
-        for kek in self.keks:
-            self.assertNotIn(kek["k"], line)
-
-    def listed(self, **variables: str) -> list[dict[str, Any]]:
-        keys: list[dict[str, Any]] = json.loads(
-            self.run_command("keys", "list", "--json", *self.store, **variables)
-        )["keys"]
-        return keys
-
-    def database(self) -> Database:
-        return Database(f"sqlite:///{self.file}", Keychain(self.keks))
-
-    def serve(self, policy: str = "rotating") -> Rotation | PerToken:
-        """A server on the same file. It makes its first keys at once."""
-        store = InlineStore(self.database(), reactor)
-        made = make_policy(
-            self.clock,
-            FreshKeys(),
-            reactor=Clock(),
-            store=store,
-            policy=policy,
-            algorithms=["ES256"],
-        )
-        made.open()
-        made.start()
-        self.addCleanup(lambda: self.successResultOf(made.stop()))
-        return made
-
-    def sign(self, server: Rotation | PerToken, exp: int) -> KeyPair:
-        """Have the server sign a token; the pair that it was signed with."""
-        pairs = []
-
-        def seal(pair: KeyPair) -> Token:
-            pairs.append(pair)
-            return Token("token", pair.kid, pair.alg, exp - 60, exp)
-
-        self.successResultOf(Deferred.fromCoroutine(server.sign("ES256", seal)))
-        return pairs[0]
-
-    def envelopes(self) -> dict[str, str]:
-        """Every envelope in the store, by kid."""
-        with self.database().engine.connect() as connection:
-            rows = connection.exec_driver_sql("SELECT kid, envelope FROM jwksd_keys").all()
-        return {row.kid: row.envelope for row in rows}
-
-    def key_file(self, jwk: JWK, name: str = "key.pem") -> str:
-        path = self.folder / name
-        path.write_bytes(jwk.export_to_pem(private_key=True, password=None))
-        return str(path)
-
-    def import_key(self, jwk: JWK) -> str:
-        arguments = [*self.keyed, "--alg", "ES256", "--as", "ES256", self.key_file(jwk)]
-        return self.run_command("keys", "import", *arguments)
+from tests.support.admin import AdminTestCase
+from tests.support.app import SCHEDULE
+from tests.support.keys import assert_public, private_jwk
 
 
 class KekTests(AdminTestCase):

@@ -12,8 +12,8 @@ from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import default_header
 from jwksd.keysources.generating import generate
-from tests.jose.test_algorithms import octets, verify
 from tests.support.keys import NOW
+from tests.support.primitives import octets, verify
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
 _SIGNED_RIGHT = ("control", "exp-", "nbf-", "iat-", "iss-", "aud-", "crit-", "typ-", "key-", "b64-")

@@ -4,7 +4,6 @@ PostgreSQL's part exists where PostgreSQL is installed; CI installs it.
 """
 
 import os
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -20,8 +19,7 @@ from jwksd.errors import StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
-from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.keysources.generating import generate
+from jwksd.jose.keys import KeyPair
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import Database
@@ -30,23 +28,9 @@ from jwksd.stores.sql import SqlStore
 from tests.support import postgres
 from tests.support.app import SCHEDULE
 from tests.support.keys import NOW, key_pair
+from tests.support.stores import fresh_pair, single, with_pending
 
 KEKS = [JWK.generate(kty="oct", size=256)]
-_serial = count()
-
-
-def fresh_pair() -> KeyPair:
-    """An ES256 pair that nobody else has."""
-    return generate(ALGORITHMS["ES256"], 0)
-
-
-def single(expires: int = NOW + 3600, created: int = NOW) -> PublishedKey:
-    """The public half of a key that has signed its token."""
-    return fresh_pair().published(created, expires)
-
-
-def with_pending(ring: Ring, pair: KeyPair, now: float = NOW) -> Ring:
-    return lifecycle.publish(ring, pair.kid, pair.alg, now)
 
 
 class StoreContract:

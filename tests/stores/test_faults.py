@@ -28,26 +28,24 @@ from unittest.mock import patch
 from jwcrypto.jwk import JWK
 from sqlalchemy import event
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 
 from jwksd.errors import StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, IKeySource
+from jwksd.interfaces import Contents
 from jwksd.jose.envelopes import Keychain, write_kek
-from jwksd.jose.keys import KeyPair, PublishedKey
+from jwksd.jose.keys import PublishedKey
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.engine import PATIENCE
 from jwksd.stores.sql import SqlStore
-from tests.stores.test_contract import fresh_pair, single, with_pending
 from tests.support import postgres
 from tests.support.app import SCHEDULE, make_policy
-from tests.support.keys import NOW, NothingReady
-from tests.support.processes import CHECKOUT
-from tests.test_processes import JWKS, MAIN, WAIT, ProcessTestCase, ask, mint, port_in
+from tests.support.keys import NOW
+from tests.support.processes import CHECKOUT, JWKS, MAIN, WAIT, ProcessTestCase, ask, mint, port_in
+from tests.support.stores import FreshKeys, fresh_pair, single, with_pending
 
 KEK = JWK.generate(kty="oct", size=256)
 PAGE = 4096
@@ -789,14 +787,6 @@ class Session:
         self._ended.set()
         with contextlib.suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
-
-
-@implementer(IKeySource)
-class FreshKeys(NothingReady):
-    """Keys that cost nothing."""
-
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        return succeed(fresh_pair())
 
 
 if postgres.find() is not None:

@@ -28,9 +28,9 @@ from jwksd.jose.envelopes import Keychain
 from jwksd.jose.keys import KeyPair
 from jwksd.stores import migrate, schema
 from jwksd.stores.database import Database
-from tests.stores.test_contract import fresh_pair
 from tests.support import postgres
 from tests.support.keys import NOW
+from tests.support.stores import fresh_pair
 
 KEYCHAIN = Keychain([JWK.generate(kty="oct", size=256)])
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from jwksd.issuing.rotating import HEARTBEAT, Rotation
 from jwksd.lifecycle.plan import State
-from tests.cli.test_admin import AdminTestCase
+from tests.support.admin import AdminTestCase
 from tests.support.app import SCHEDULE
 
 

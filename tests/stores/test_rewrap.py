@@ -26,12 +26,11 @@ from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring
 from jwksd.stores import schema
 from jwksd.stores.database import Database
-from tests.stores.test_contract import fresh_pair, with_pending
 from tests.support import postgres
 from tests.support.app import SCHEDULE
 from tests.support.keys import NOW
-from tests.support.processes import CHECKOUT, Daemon, environment, running
-from tests.test_processes import JWKS, WAIT, ask
+from tests.support.processes import CHECKOUT, JWKS, WAIT, Daemon, ask, environment, running
+from tests.support.stores import fresh_pair, with_pending
 
 ALGORITHMS = ("ES256", "ES384")
 SERVE = ["--policy", "rotating", "--alg", ",".join(ALGORITHMS)]

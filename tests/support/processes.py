@@ -1,17 +1,31 @@
-"""A real daemon of its own process."""
+"""Real processes: a daemon of its own, whatever a test starts, and requests to them."""
 
+import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
+from unittest import TestCase
 
 from tests.support.keys import assert_public
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+MAIN = [sys.executable, str(CHECKOUT / "main.py")]
+
+WAIT = 30
+"""Seconds after which a process that should have ended or answered is killed."""
+
+JWKS = "/.well-known/jwks.json"
 
 
 @dataclass
@@ -57,3 +71,78 @@ def running(folder: str, *arguments: str) -> Iterator[Daemon]:
         process.terminate()
         process.communicate(timeout=60)
         assert_public(log.read_bytes(), "the log")
+
+
+class ProcessTestCase(TestCase):
+    """A folder, and processes that end with the test."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        # A shell ignores SIGINT for what it runs in the background, and children inherit that.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, handler)
+
+    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
+        """A process; it is killed after ``WAIT`` seconds, so no read from it blocks longer."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment() | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        timer = Timer(WAIT, process.kill)
+        timer.daemon = True
+        timer.start()
+        self.addCleanup(timer.cancel)
+        return process
+
+    def serve(self, *arguments: str, **variables: str) -> tuple["subprocess.Popen[str]", int]:
+        """``main.py`` on a free port, which makes keys on demand only; and the port."""
+        process = self.start(*MAIN, "--port", "0", "--reserve", "0", *arguments, **variables)
+        return process, port_in(process.stdout.readline())
+
+    def stop(
+        self, process: "subprocess.Popen[str]", number: int = signal.SIGTERM
+    ) -> tuple[int, str]:
+        """Send a signal; the exit code, and all that the process has said."""
+        process.send_signal(number)
+        output = "".join(process.communicate())
+        self.assertNotIn("Traceback", output)
+        return process.returncode, output
+
+    def connect(self, port: int) -> HTTPConnection:
+        connection = HTTPConnection("127.0.0.1", port, timeout=WAIT)
+        self.addCleanup(connection.close)
+        return connection
+
+
+def port_in(text: str) -> int:
+    """The port in the first URL of a text."""
+    match = re.search(r"http://[^ ]+:([0-9]+)", text)
+    assert match is not None, text
+    return int(match[1])
+
+
+def ask(connection: HTTPConnection, method: str, path: str) -> tuple[int, bytes]:
+    """Status and body; the connection stays open."""
+    connection.request(method, path)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def mint(connection: HTTPConnection) -> dict[str, object]:
+    """A new token, as JSON."""
+    connection.request("POST", "/auth", headers={"Accept": "application/json"})
+    minted: dict[str, object] = json.loads(connection.getresponse().read())
+    return minted
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.app import make_app
 from tests.support.http import HttpTestCase
 from tests.support.keys import PRIVATE_MEMBERS
+from tests.support.primitives import octets
 
 DATE = "must be a NumericDate in whole seconds"
 TEXT = "must be a string (RFC 7519"
@@ -243,6 +244,4 @@ class WishTests(HttpTestCase):
 
 
 def decode(segment: bytes) -> bytes:
-    from tests.jose.test_algorithms import octets
-
     return octets(segment.decode("ascii"))

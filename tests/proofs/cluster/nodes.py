@@ -12,9 +12,8 @@ from pathlib import Path
 from string import Template
 
 from tests.proofs.cluster.client import Client, Unreachable
-from tests.proofs.interop.oauth_tools import free_port
 from tests.support.keys import assert_public
-from tests.support.processes import CHECKOUT, environment
+from tests.support.processes import CHECKOUT, environment, free_port
 
 START = 20
 """Seconds that a node may take until it is ready."""

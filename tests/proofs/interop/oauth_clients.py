@@ -22,7 +22,7 @@ from typing import Any
 
 from jwksd.jose.verifying import key_id
 from tests.proofs.interop import oauth_tools as tools
-from tests.support.processes import running
+from tests.support.processes import free_port, running
 
 CLIENT, SECRET = "billing", "any"
 ODD_CLIENT, ODD_SECRET = "svc:billing+1 50%/ü", "p: &=ß"
@@ -127,7 +127,7 @@ def plain_server(folder: Path) -> Iterator[Server]:
 @contextmanager
 def tls_server(folder: Path, key: Path) -> Iterator[Server]:
     """Over https, with ES256."""
-    port = tools.free_port()
+    port = free_port()
     listen = f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={folder / 'cert.pem'}"
     issuer = f"https://localhost:{port}"
     options = ("--dev", "--alg", "ES256", "--listen", listen, "--issuer", issuer)

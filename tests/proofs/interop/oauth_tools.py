@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.support.processes import CHECKOUT, environment
+from tests.support.processes import CHECKOUT, environment, free_port
 
 SOURCES = Path(__file__).resolve().parent / "oauth"
 MODULES = Path("/usr/lib/apache2/modules")
@@ -97,14 +97,6 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
     key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return cert_file, key_file
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run_node(tools: Path, script: str, *arguments: str) -> str:

@@ -28,7 +28,7 @@ import jwt
 
 from jwksd.jose.verifying import key_id
 from tests.proofs.interop import oauth_tools
-from tests.support.processes import running
+from tests.support.processes import free_port, running
 
 SOURCES = Path(__file__).resolve().parent / "rotation"
 ISSUER = "https://issuer.example"
@@ -114,7 +114,7 @@ def install(tools: Path) -> str:
 @contextmanager
 def nginx(program: str, folder: Path, upstream: int) -> Iterator[str]:
     """The URL of an nginx of its own process, whose files are in the folder."""
-    port = oauth_tools.free_port()
+    port = free_port()
     text = (SOURCES / "nginx.conf").read_text()
     text = text.replace("@PORT@", str(port)).replace("@UPSTREAM@", str(upstream))
     folder.chmod(0o755)  # its workers are nobody
