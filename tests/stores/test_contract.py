@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredQueue, gatherResults
 from twisted.trial.unittest import TestCase
 
-from jwksd.errors import StartUpRefused, StoreAway
+from jwksd.errors import JwksdError, StartUpRefused, StoreAway
 from jwksd.interfaces import IStore, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
@@ -42,6 +42,10 @@ class StoreContract:
     def setUp(self) -> None:
         self.store = self.make_store()
         self.contents = self.store.open()
+
+    def kept_private_halves(self) -> set[str]:
+        """The kids whose private half the store keeps, as it keeps them; no call of it is made."""
+        raise NotImplementedError
 
     async def publish(self) -> tuple[KeyPair, Ring, int]:
         """A first key, pending."""
@@ -134,7 +138,10 @@ class StoreContract:
         self.assertIsNone(read.keys[0].expires)
 
     async def test_a_private_half_lives_as_long_as_it_signs(self: Any) -> None:
-        """Pending and active keys have theirs, left out for who has it; retired ones have none."""
+        """Pending and active keys have theirs, left out for who has it; retired ones have none.
+
+        When a key is retired, nothing of its private half is left where it was kept.
+        """
         pair, ring, version = await self.publish()
         for change in (lambda r: r, lambda r: lifecycle.settle(r, ["ES256"], NOW, SCHEDULE, {})):
             before, ring = ring, change(ring)
@@ -142,6 +149,7 @@ class StoreContract:
                 version = await self.store.swap(version, before, ring, None)
             read = await self.store.read(None, ())
             self.assertEqual([found.kid for found in read.pairs], [pair.kid])
+            self.assertEqual(self.kept_private_halves(), {pair.kid})
             verifier = ALGORITHMS["ES256"].verifier()
             verifier.verify(pair.public, b"text", read.pairs[0].sign(b"text"))
             self.assertEqual(list((await self.store.read(None, {pair.kid})).pairs), [])
@@ -150,6 +158,7 @@ class StoreContract:
         await self.store.swap(version, ring, retired, None)
         read = await self.store.read(None, ())
         self.assertEqual((read.ring, list(read.pairs)), (retired, []))
+        self.assertEqual(self.kept_private_halves(), set())
         self.assertEqual([key.kid for key in read.keys], [pair.kid])
 
     async def test_a_dropped_key_is_gone_with_all_of_it(self: Any) -> None:
@@ -211,6 +220,9 @@ class MemoryStoreTests(StoreContract, TestCase):
         self.addCleanup(store.close)
         return store
 
+    def kept_private_halves(self) -> set[str]:
+        return set(self.store._pairs)
+
 
 class SqlStoreContract(StoreContract):
     """What databases have in common beyond the contract."""
@@ -224,6 +236,20 @@ class SqlStoreContract(StoreContract):
         store = SqlStore(Database(self._url, Keychain(KEKS)), reactor)
         self.addCleanup(store.close)
         return store
+
+    def kept_private_halves(self: Any) -> set[str]:
+        """The column itself: a row whose envelope is not NULL."""
+        with self.store._database.engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT kid, envelope FROM jwksd_keys").all()
+        return {row.kid for row in rows if row.envelope is not None}
+
+    async def test_a_key_that_lives_elsewhere_is_not_kept(self: Any) -> None:
+        """There is nothing to put into an envelope: it is refused, and no row is written."""
+        local = fresh_pair()
+        remote = KeyPair(dict(local.public), local.sign, ALGORITHMS["ES256"])
+        swap = self.store.swap(self.contents.version, Ring(), with_pending(Ring(), remote), remote)
+        await self.assertFailure(swap, JwksdError)
+        self.assertIsNone(await self.store.read(self.contents.version, ()))
 
     async def test_another_process_sees_the_same(self: Any) -> None:
         """Opened anew, everything is there, private halves included."""

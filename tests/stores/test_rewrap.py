@@ -23,7 +23,7 @@ from sqlalchemy import select
 from jwksd.errors import StoreAway
 from jwksd.jose.envelopes import Keychain, kek_of, write_kek
 from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle.plan import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.database import Database
 from tests.support import postgres
@@ -144,11 +144,15 @@ class RewrapContract:
         options = [*SERVE, *self.store, *self.keks(name)]
         return running(str(self.folder / name), *options)
 
-    def envelopes(self: Any) -> dict[str, str]:
-        """Every envelope there is, by kid."""
+    def rows(self: Any) -> dict[str, str | None]:
+        """The envelope of every row by kid: None for a key without private half."""
         with closing(Database(self.store[1], None)) as database, database._reading() as connection:
             rows = connection.execute(select(schema.keys.c.kid, schema.keys.c.envelope)).all()
-        return {row.kid: row.envelope for row in rows if row.envelope is not None}
+        return {row.kid: row.envelope for row in rows}
+
+    def envelopes(self: Any) -> dict[str, str]:
+        """Every envelope there is, by kid."""
+        return {kid: text for kid, text in self.rows().items() if text is not None}
 
     def under(self: Any, kek: JWK) -> int:
         """How many envelopes are under this KEK."""
@@ -230,19 +234,22 @@ class RewrapContract:
         """A key that is retired while its envelope is made anew stays without private half."""
         database = self.database([OLD])
         pair, version = fresh_pair(), database.open().version
-        ring = with_pending(Ring(), pair)
-        version = database.swap(version, Ring(), ring, pair)
-        retired = lifecycle.settle(ring, [], NOW, SCHEDULE, {})
+        pending = with_pending(Ring(), pair)
+        version = database.swap(version, Ring(), pending, pair)
+        active = lifecycle.settle(pending, ["ES256"], NOW, SCHEDULE, {})
+        version = database.swap(version, pending, active, None)
+        retired = lifecycle.settle(active, [], NOW, SCHEDULE, {})
+        self.assertEqual([key.state for key in retired.keys], [State.RETIRED])
         other = self.database([NEW, OLD])
         seal = other.keychain.seal
 
         def retire_and_seal(private: bytes) -> str:
-            database.swap(version, ring, retired, None)
+            self.assertEqual(database.swap(version, active, retired, None), version + 1)
             return seal(private)
 
         with patch.object(other.keychain, "seal", retire_and_seal):
             self.assertEqual(other.rewrap(), 0)
-        self.assertEqual(self.envelopes(), {})
+        self.assertEqual(self.rows(), {pair.kid: None})
 
     def database(self: Any, keks: list[JWK]) -> Database:
         database = Database(self.store[1], Keychain(keks))

@@ -23,7 +23,7 @@ def single(expires: int = NOW + 3600, created: int = NOW) -> PublishedKey:
     return fresh_pair().published(created, expires)
 
 
-def with_pending(ring: Ring, pair: LocalKeyPair, now: float = NOW) -> Ring:
+def with_pending(ring: Ring, pair: KeyPair, now: float = NOW) -> Ring:
     """The ring after this key was published, at ``now``."""
     return lifecycle.publish(ring, pair.kid, pair.alg, now)
 
