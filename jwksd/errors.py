@@ -1,14 +1,14 @@
-"""One tree of errors: each knows its slug, its HTTP status and its title.
+"""One tree of errors: each has a slug, an HTTP status and a title.
 
-The web layer turns any of them into one RFC 9457 problem document. A detail says what was wrong
-and what would be right, and never holds key material.
+The web layer turns each into an RFC 9457 problem document. Its detail says what was wrong and what
+would be right, and never contains key material.
 """
 
 from typing import ClassVar
 
 
 class JwksdError(Exception):
-    """The root of the tree. Raised itself only where the fault is our own."""
+    """The root of the tree. Only a fault of jwksd itself is raised as this class."""
 
     slug: ClassVar[str] = "internal-error"
     status: ClassVar[int] = 500
@@ -20,12 +20,12 @@ class JwksdError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Header fields that go with the answer, by name."""
+        """The header fields that the answer must have, by name."""
         return {}
 
 
 class MalformedRequest(JwksdError):
-    """The bytes are no HTTP message that we can frame (RFC 9112)."""
+    """The octets are not an HTTP message (RFC 9112)."""
 
     slug = "malformed-request"
     status = 400
@@ -81,7 +81,7 @@ class MethodNotAllowed(JwksdError):
 
 
 class RequestTimeout(JwksdError):
-    """The client stopped in the middle of its request (RFC 9110 §15.5.9)."""
+    """The client did not finish sending its request in time (RFC 9110 §15.5.9)."""
 
     slug = "request-timeout"
     status = 408
@@ -89,7 +89,7 @@ class RequestTimeout(JwksdError):
 
 
 class ContentTooLarge(JwksdError):
-    """The body is larger than we read (RFC 9110 §15.5.14)."""
+    """The body is larger than the server reads (RFC 9110 §15.5.14)."""
 
     slug = "content-too-large"
     status = 413
@@ -97,7 +97,7 @@ class ContentTooLarge(JwksdError):
 
 
 class UnsupportedMediaType(JwksdError):
-    """The body is of a media type that we do not read (RFC 9110 §15.5.16)."""
+    """The body has a media type that the server does not read (RFC 9110 §15.5.16)."""
 
     slug = "unsupported-media-type"
     status = 415
@@ -121,7 +121,7 @@ class HeadTooLarge(JwksdError):
 
 
 class Overloaded(JwksdError):
-    """No token now, but another try after ``retry_after`` seconds can succeed."""
+    """The request cannot succeed now; one after ``retry_after`` seconds can."""
 
     slug = "overloaded"
     status = 503
@@ -137,14 +137,14 @@ class Overloaded(JwksdError):
 
 
 class TooManyWaiting(Overloaded):
-    """The queue for a fresh key is full."""
+    """The queue of requests that wait for a key, or for a signature, is full."""
 
     slug = "too-many-waiting"
     title = "Too many requests wait for a key"
 
 
 class TooManyKeys(Overloaded):
-    """The number of live keys has reached its bound."""
+    """There are as many live keys as are allowed."""
 
     slug = "too-many-keys"
     title = "Too many live keys"
@@ -158,20 +158,22 @@ class Stopping(Overloaded):
 
 
 class NotReady(Overloaded):
-    """The server runs, and should not be sent requests now."""
+    """The server runs, but should not get requests now."""
 
     slug = "not-ready"
     title = "The server is not ready"
 
 
 class StoreAway(Overloaded):
-    """The store cannot be reached, or cannot take what it was given; nothing was acknowledged."""
+    """The store cannot be reached, or cannot keep what it was given; nothing was acknowledged."""
 
     slug = "store-away"
     title = "The key store is away"
 
-    def __init__(self, why: str, detail: str = "the key store is away; the log says why") -> None:
-        """``why`` is for operators: it names hosts, ports and files. ``detail`` is for anyone."""
+    def __init__(
+        self, why: str, detail: str = "the store cannot be used now; the log says why"
+    ) -> None:
+        """``why`` is for operators: it names hosts, ports, files. ``detail`` is for clients."""
         super().__init__(detail, retry_after=1)
         self.why = why
 
@@ -189,7 +191,7 @@ class OAuthError(JwksdError):
 
 
 class InvalidClient(OAuthError):
-    """The client did not say who it is, or not in a way that we read (RFC 6749 §2.3)."""
+    """The client did not authenticate, or not by a method that is supported (RFC 6749 §2.3)."""
 
     status = 401
 
@@ -209,17 +211,17 @@ class EnvelopeUnreadable(JwksdError):
 
 
 class PrivateHalfDestroyed(JwksdError):
-    """The key has signed what it was made for; it cannot sign again."""
+    """The private half of the key was destroyed, so the key cannot sign."""
 
     slug = "private-half-destroyed"
     title = "The private half of this key was destroyed"
 
 
 class StartUpRefused(JwksdError, SystemExit):
-    """The options cannot work, or the port cannot be had.
+    """The options cannot work, or the port cannot be bound.
 
-    It is a SystemExit too, so that every way to start jwksd, twistd included, ends with this one
-    line on stderr and a non-zero exit code; and an Exception, so that twistd cleans up after it.
+    It is a SystemExit, so that every way to start jwksd, twistd included, ends with this one line
+    on stderr and a non-zero exit code. It is an Exception too, so that twistd cleans up after it.
     """
 
     slug = "start-up-refused"

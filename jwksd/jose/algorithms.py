@@ -1,4 +1,4 @@
-"""The table of signature algorithms: what a key for each is made of, and what of it is published.
+"""The table of signature algorithms: the members of a key for each, and which are published.
 
 Names are those of the IANA registry "JSON Web Signature and Encryption Algorithms": RFC 7518 §3.1,
 RFC 8812 (ES256K), RFC 8037 (EdDSA), RFC 9864 (Ed25519, Ed448) and ML-DSA for JOSE (AKP keys).
@@ -22,7 +22,7 @@ _MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "AK
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One signature algorithm. ``crv`` is the one curve that it takes, for EC and OKP keys."""
+    """One signature algorithm. ``crv`` is the only curve of its EC or OKP keys."""
 
     name: str
     kty: str
@@ -30,22 +30,22 @@ class Algorithm:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The public members of its keys in the order in which they are published (RFC 7518 §6)."""
+        """The public members of its keys, in the order of publication (RFC 7518 §6)."""
         return _MEMBERS[self.kty]
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The members that its keys' thumbprint is made of (RFC 7638 §3.2, RFC 9964 §6)."""
+        """The members in the thumbprint of its keys, sorted (RFC 7638 §3.2, RFC 9964 §6)."""
         always = ("alg", "kty") if self.kty == "AKP" else ("kty",)
         return tuple(sorted((*always, *self.members)))
 
     @property
     def is_quick(self) -> bool:
-        """Whether a key is made in microseconds. One of RSA takes a tenth of a second."""
+        """Whether a key is made in microseconds. An RSA key takes a tenth of a second."""
         return self.kty != "RSA"
 
     def verifier(self) -> Any:
-        """jwcrypto's raw ``verify`` for it (RFC 7515 §5.2)."""
+        """Return jwcrypto's object whose ``verify`` checks a raw signature (RFC 7515 §5.2)."""
         return JWA.signing_alg(self.name)
 
 

@@ -11,15 +11,15 @@ _encode = JSONEncoder(separators=(",", ":")).encode
 
 
 def base64url(octets: bytes) -> bytes:
-    """Base64url without padding (RFC 7515 §2)."""
+    """Encode octets as base64url without padding (RFC 7515 §2)."""
     return b2a_base64(octets, newline=False).translate(_URL_SAFE, b"=")
 
 
 def json_string(text: str) -> str:
-    """A JSON string, in ASCII."""
+    """Write a text as a JSON string, in ASCII."""
     return _encode(text)
 
 
 def compact_json(members: Mapping[str, object]) -> bytes:
-    """A JSON object without white space, in ASCII."""
+    """Write a JSON object without white space, in ASCII."""
     return _encode(members).encode("ascii")

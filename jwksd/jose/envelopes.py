@@ -1,9 +1,9 @@
 """Keychain: private keys at rest, each in an envelope under a key-encryption key (KEK).
 
-An envelope is a compact JWE (RFC 7516 §7.1) with ``A256GCMKW`` and ``A256GCM``, whose ``kid`` is
-the RFC 7638 thumbprint of its KEK. The first KEK of a chain encrypts; all of them decrypt.
+An envelope is a compact JWE (RFC 7516 §7.1) with ``A256GCMKW`` and ``A256GCM``. Its ``kid`` is the
+RFC 7638 thumbprint of its KEK. The first KEK of a chain encrypts; all of them decrypt.
 
-A KEK is written as ``jwksd-kek-`` and 32 octets in base64url, which scanners for secrets can find.
+A KEK is written as ``jwksd-kek-`` and 32 octets in base64url, so that scanners for secrets find it.
 """
 
 import json
@@ -22,15 +22,15 @@ _ALG, _ENC = "A256GCMKW", "A256GCM"
 
 
 def write_kek(kek: JWK) -> str:
-    """The text of a KEK: a secret."""
+    """Write a KEK as text. The text is a secret."""
     return f"{PREFIX}{kek['k']}"
 
 
 def read_keks(text: str) -> list[JWK]:
-    """The KEKs in a text: one in each line or word; after ``#`` a line is a comment.
+    """Read the KEKs in a text, separated by white space; ``#`` begins a comment.
 
     Raises:
-        ValueError: there is something else, or nothing. It is told by its place, never quoted.
+        ValueError: there is something else, or no KEK. The error names the line and never quotes.
     """
     keks = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -45,7 +45,7 @@ def read_keks(text: str) -> list[JWK]:
 
 
 class Keychain:
-    """KEKs, the first of which encrypts."""
+    """A list of KEKs: the first encrypts, all decrypt. ``first`` is the kid of that one."""
 
     def __init__(self, keks: Sequence[JWK]) -> None:
         self._by_kid = {kek.thumbprint(): kek for kek in keks}
@@ -55,7 +55,7 @@ class Keychain:
         return f"<Keychain {', '.join(self._by_kid)}>"
 
     def seal(self, private: bytes) -> str:
-        """An envelope around this text."""
+        """Encrypt a text under the first KEK, and return the envelope."""
         header = {"alg": _ALG, "enc": _ENC, "kid": self.first}
         envelope = JWE(private, json.dumps(header))
         envelope.add_recipient(self._by_kid[self.first])
@@ -63,7 +63,7 @@ class Keychain:
         return sealed
 
     def open(self, envelope: str) -> bytes:
-        """The text in an envelope.
+        """Decrypt an envelope, and return its text.
 
         Raises:
             EnvelopeUnreadable: its KEK is not in the chain, or it is damaged.
@@ -90,7 +90,7 @@ class Keychain:
 
 
 def kek_of(envelope: str) -> str | None:
-    """The kid of the KEK that an envelope names, or None where that cannot be read."""
+    """Return the kid of the KEK that an envelope names, or None where none can be read."""
     try:
         kid = json.loads(base64url_decode(envelope.partition(".")[0])).get("kid")
     except (ValueError, AttributeError):

@@ -11,20 +11,20 @@ from jwksd.jose.localkeys import LocalKeyPair
 
 _RSA_PRIVATE = {"p", "q", "dp", "dq", "qi"}
 _KEY = {"kty", "crv", "n", "e", "d", "x", "y", "pub", "priv", "k", "oth"} | _RSA_PRIVATE
-"""What keys are made of (RFC 7518 §6, RFC 8037 §2, RFC 9964)."""
+"""The members that hold key material (RFC 7518 §6, RFC 8037 §2, RFC 9964)."""
 
 _MESSAGE = b"a key that cannot sign and verify is refused"
 
 
 def read_private_key(text: bytes, alg: str | None) -> LocalKeyPair:
-    """A key pair for an algorithm, from a PEM (PKCS #8, PKCS #1, SEC 1) or a JWK (RFC 7517).
+    """Read a key pair from a PEM (PKCS #8, PKCS #1, SEC 1) or a JWK (RFC 7517).
 
     Args:
-        alg: the algorithm that the key is for; None takes the JWK's own.
+        alg: the algorithm that the key is for; None takes the one that the JWK names.
 
     Raises:
-        ValueError: there is no private key, or none that is fit for the algorithm. The text of the
-            error never quotes the key.
+        ValueError: there is no private key, or it does not fit the algorithm. The text of the error
+            never quotes the key.
     """
     if text.lstrip().startswith(b"{"):
         members = _members(text)
@@ -49,7 +49,7 @@ def _members(text: bytes) -> dict[str, Any]:
 
 
 def _check_purpose(members: Mapping[str, Any]) -> None:
-    """A key that says that it is not for signatures (RFC 7517 §4.2, §4.3) is taken at its word."""
+    """Refuse a key that says that it is not for signing (RFC 7517 §4.2, §4.3)."""
     if members.get("use", "sig") != "sig":
         raise ValueError("it is not for signatures: its use is not sig")
     operations = members.get("key_ops", ["sign"])
@@ -58,7 +58,7 @@ def _check_purpose(members: Mapping[str, Any]) -> None:
 
 
 def _from_jwk(members: Mapping[str, Any]) -> JWK:
-    """A JWK of what a key is made of, and nothing else."""
+    """Make a JWK of the key material alone; ``kid``, ``x5c`` and others are left out."""
     if members.get("kty") == "RSA" and "d" in members and not members.keys() >= _RSA_PRIVATE:
         raise ValueError("it lacks p, q, dp, dq or qi (RFC 7518 §6.3.2): all of them are needed")
     names = _KEY | ({"alg"} if members.get("kty") == "AKP" else set())
@@ -104,11 +104,12 @@ def _check_kind(private: JWK, algorithm: Algorithm) -> None:
 
 
 def _checked_pair(private: JWK, algorithm: Algorithm) -> LocalKeyPair:
-    """The pair, if its halves belong together."""
+    """Make the pair, and check that its halves belong together: sign with it, and verify."""
     try:
         pair = LocalKeyPair.of_jwk(private, algorithm)
         signature = pair.sign(_MESSAGE)
-        # With the public members that were given: those of the pair fit by their making.
+        # Verify with the public members that were given; those of the pair are computed from its
+        # private half.
         algorithm.verifier().verify(private, _MESSAGE, signature)
     except Exception:  # as above
         raise ValueError("its private half does not belong to its public half") from None

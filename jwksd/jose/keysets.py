@@ -1,6 +1,6 @@
-"""What is published: the bytes of a key set, and their entity tag.
+"""Documents: the bytes of a key set, and their entity tag.
 
-A document is built once per change and then handed out as it is. The same keys in the same order
+A document is built once for each change, and then served as it is. The same keys in the same order
 give the same bytes and the same tag in every process.
 """
 
@@ -19,19 +19,19 @@ class Document(NamedTuple):
 
 
 def document(body: bytes) -> Document:
-    """These bytes with their tag."""
+    """Return a body with its tag, which is a hash of it."""
     return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
 
 
 def single_body(member: bytes) -> bytes:
-    """The JWK Set of one key."""
+    """Return the body of the JWK Set with one key, given as JSON text."""
     return _HEAD + member + _TAIL
 
 
 def key_set(members: Iterable[bytes]) -> Document:
-    """The JWK Set (RFC 7517 §5) of these keys, each JSON text already, in the order given."""
+    """Return the JWK Set (RFC 7517 §5) of keys that are given as JSON texts, in their order."""
     texts = list(members) or [b""]
-    # Put to the first and the last, for a set of many megabytes is best copied only once.
+    # Join once: a set may have many megabytes, and each further step would copy them.
     texts[0] = _HEAD + texts[0]
     texts[-1] += _TAIL
     return document(b",".join(texts))

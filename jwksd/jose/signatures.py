@@ -1,10 +1,10 @@
-"""Native: what cryptography's own private keys sign, and which public members they have.
+"""Signatures and public members of cryptography's own private keys, without jwcrypto.
 
-jwcrypto does both by way of a private JWK. That costs several times what OpenSSL takes for an EC
-or OKP key, and leaves the private half in two places.
+jwcrypto makes both from a private JWK. For an EC or OKP key that costs several times what OpenSSL
+takes, and it keeps the private half in two places.
 
-1. A signature here is one that jwcrypto's ``JWA`` verifies, and its raw form is that of the RFC.
-2. A member here is written as jwcrypto writes it, letter for letter.
+1. Each signature has the raw form of its RFC, and jwcrypto's ``JWA`` verifies it.
+2. Each public member is written exactly as jwcrypto writes it.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ Native = Any
 """A private key of cryptography: ``RSAPrivateKey``, ``Ed25519PrivateKey`` and so on."""
 
 Sign = Callable[[Native, bytes], bytes]
-"""The raw signature of a key over a JWS signing input (RFC 7515 §5.1)."""
+"""Makes the raw signature of a key over a JWS signing input (RFC 7515 §5.1)."""
 
 CURVES: Mapping[str, EllipticCurve] = MappingProxyType(
     {
@@ -59,7 +59,7 @@ def _rsa_members(key: RSAPrivateKey, algorithm: Algorithm) -> dict[str, str]:
 
 
 def _ec_members(key: EllipticCurvePrivateKey, algorithm: Algorithm) -> dict[str, str]:
-    """The uncompressed point is an octet, x and y, each as long as the curve's field."""
+    """Split the uncompressed point: one octet, then x and y, each as long as the curve's field."""
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     middle = len(point) // 2 + 1
     return {
@@ -78,7 +78,7 @@ def _akp_members(key: Native, algorithm: Algorithm) -> dict[str, str]:
 
 
 def _unsigned(number: int) -> str:
-    """Base64urlUInt: as few octets as the number needs (RFC 7518 §2)."""
+    """Write a number as Base64urlUInt: in as few octets as it needs (RFC 7518 §2)."""
     return _text(number.to_bytes((number.bit_length() + 7) // 8, "big"))
 
 
@@ -102,7 +102,7 @@ def _rsa(padding: AsymmetricPadding, digest: HashAlgorithm) -> Sign:
 
 
 def _ec(digest: HashAlgorithm, curve: EllipticCurve) -> Sign:
-    """r and s side by side, each as long as the curve's order (RFC 7518 §3.4)."""
+    """Sign with r and s side by side, each as long as the curve's order (RFC 7518 §3.4)."""
     scheme, size = ECDSA(digest), (curve.key_size + 7) // 8
 
     def sign(key: EllipticCurvePrivateKey, signing_input: bytes) -> bytes:
@@ -113,7 +113,7 @@ def _ec(digest: HashAlgorithm, curve: EllipticCurve) -> Sign:
 
 
 def _plain(key: Native, signing_input: bytes) -> bytes:
-    """EdDSA and ML-DSA have their hash built in (RFC 8037 §3.1, RFC 9964 §4)."""
+    """Sign with EdDSA or ML-DSA, whose hash is built in (RFC 8037 §3.1, RFC 9964 §4)."""
     signature: bytes = key.sign(signing_input)
     return signature
 
@@ -132,4 +132,4 @@ def _signer(algorithm: Algorithm) -> Sign:
 SIGNERS: Mapping[str, Sign] = MappingProxyType(
     {name: _signer(algorithm) for name, algorithm in ALGORITHMS.items()}
 )
-"""How a key of each algorithm signs; paddings and hashes are made once, here."""
+"""How a key of each algorithm signs. Paddings and hashes are made once, here."""

@@ -14,17 +14,17 @@ from jwksd.jose.keys import KeyPair
 Members = Mapping[str, object]
 
 OWN_HEADER = frozenset({"alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c"})
-"""Header parameters that only the server sets: they decide how a verifier finds key and meaning."""
+"""Header parameters that only the server sets: a verifier finds the key and the meaning by them."""
 
 _TEXTS = ("iss", "sub", "jti")
 _DATES = ("exp", "iat", "nbf")
 _MAX_DATE = 253_402_300_799
-"""The last second of the year 9999: what RFC 3339 can still write."""
+"""The last second of the year 9999, after which RFC 3339 has no form for a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A signed JWT in compact serialization, and what a client may want to know of it.
+    """A signed JWT in compact serialization, and its most important members.
 
     ``iat`` and ``exp`` are NumericDates in whole seconds.
     """
@@ -37,28 +37,28 @@ class Token:
 
 
 def encode_segment(members: Members) -> bytes:
-    """A JOSE header or a claims set as a segment of a compact JWS."""
+    """Encode a JOSE header or a claims set as a segment of a compact JWS."""
     return base64url(compact_json(members))
 
 
 def default_header(pair: KeyPair, typ: str = "JWT") -> dict[str, object]:
-    """The header of a token signed with this key."""
+    """Return the header of a token signed with this key: ``alg``, ``typ`` and ``kid``."""
     return {"alg": pair.alg, "typ": typ, "kid": pair.kid}
 
 
 def sign(pair: KeyPair, header: Members, claims: Members) -> str:
-    """A JWT in compact serialization.
+    """Sign a JWT, and return it in compact serialization.
 
     Raises:
-        PrivateHalfDestroyed: when the key has no private half any more.
+        PrivateHalfDestroyed: the key has no private half any more.
     """
     return _sealed(pair, encode_segment(header), encode_segment(claims))
 
 
 def sign_plain(pair: KeyPair, iss: str, iat: int, exp: int, jti: str) -> str:
-    """The same with the default header, and with these claims only."""
+    """Sign a JWT with the default header and with these claims only, which is faster."""
     if pair.head is None:
-        # Of a kid and the name of an algorithm, nothing has to be escaped.
+        # In a kid and the name of an algorithm nothing has to be escaped.
         header = f'{{"alg":"{pair.alg}","typ":"JWT","kid":"{pair.kid}"}}'
         pair.head = base64url(header.encode("ascii"))
     claims = f'{{"iss":{json_string(iss)},"iat":{iat},"exp":{exp},"jti":{json_string(jti)}}}'
@@ -71,7 +71,7 @@ def _sealed(pair: KeyPair, head: bytes, claims: bytes) -> str:
 
 
 def check_header(header: Members) -> None:
-    """Refuse header parameters that are not the caller's to set, or of a wrong type.
+    """Refuse header parameters that only the server may set, or that have a wrong type.
 
     Raises:
         InvalidParameter: with the parameter and what is allowed.

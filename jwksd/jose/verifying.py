@@ -2,7 +2,7 @@
 
 1. A token is accepted only with a valid signature of the key's own algorithm; ``crit`` is refused.
 2. A segment is read only if it is the one base64url text of its octets (RFC 4648 §3.5).
-3. Nothing that a client sends raises: it has no kid, no valid signature, no claims.
+3. No text raises an error: where it cannot be read, it has no kid, no signature and no claims.
 """
 
 import json

@@ -34,10 +34,10 @@ CUT_OFF: dict[str, Any] = {
 """Has libpq give up a connection that no longer answers, which takes hours by default."""
 
 _PAUSE = 0.01
-"""Seconds between two tries where SQLite does not wait by itself."""
+"""Seconds between two tries where SQLite does not wait itself."""
 
 _making = Lock()
-"""Held while a file is made, so that no other ``Database`` of this process has it open already."""
+"""Held while a file is made, so that no other ``Database`` of this process can have opened it."""
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process holds it: let that end",
@@ -83,10 +83,10 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Have SQLite write changes to a log first; while ``PATIENCE`` lasts it is tried again.
+    """Switch SQLite to a write-ahead log; while the file is locked, try again for ``PATIENCE``.
 
-    The time-out of the connection does not help here: SQLite reads the file before it switches it,
-    and who has read gives up at once where another writes, or switches too.
+    SQLite's own time-out does not help here: it reads the file before it switches, and a reader
+    that then wants to write fails at once where another connection writes or switches too.
     """
     end = monotonic() + PATIENCE
     while True:
@@ -124,10 +124,10 @@ def own_file(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the file if there is none; one that there is is left closed.
+    """Make the file if there is none; do not open one that exists.
 
-    With the first file that it closes, a process loses all its locks on it (POSIX); another process
-    would then take away the log that a second ``Database`` here still writes to.
+    When a process closes a file once, it loses all its locks on that file (POSIX). Another process
+    would then remove the log to which a second ``Database`` of this process still writes.
     """
     with _making:
         if not path.exists():

@@ -1,6 +1,6 @@
-"""The schema: made where there is none, brought up to date where it is old, refused where new.
+"""Migration: makes the schema where there is none, upgrades an old one, refuses a newer one.
 
-Alembic is imported only when there is something to do.
+Alembic is imported only where there is something to migrate.
 """
 
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 REVISIONS = ("0001", "0002")
-"""Every schema that this jwksd knows, oldest first; the last is what it works with."""
+"""Every schema that this jwksd knows, oldest first. It works with the last one."""
 
 VERSION_TABLE = "jwksd_schema"
 
@@ -26,12 +26,10 @@ _LOCK = 0x6A776B7364
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to what this jwksd works with.
-
-    An older SQLite file is copied first, beside itself.
+    """Bring the schema up to date. A SQLite file with an older one is copied first, beside itself.
 
     Raises:
-        StartUpRefused: the schema is of a newer jwksd, or there is no way to copy the file.
+        StartUpRefused: the schema is of a newer jwksd, or the file cannot be copied.
         SQLAlchemyError: the database cannot be used.
     """
     with engine.connect() as connection:
@@ -49,14 +47,14 @@ def migrate(engine: Engine) -> None:
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Run the steps up to a revision."""
+    """Run the migrations up to a revision."""
     from alembic import command
 
     command.upgrade(configure(connection), revision)
 
 
 def configure(connection: Connection) -> "Config":
-    """What Alembic's commands need to work on this connection."""
+    """Return the configuration with which Alembic's commands work on this connection."""
     from alembic.config import Config
 
     config = Config()
@@ -66,10 +64,10 @@ def configure(connection: Connection) -> "Config":
 
 
 def _revision(connection: Connection) -> str | None:
-    """The schema that there is, or None for none.
+    """Return the revision of the schema, or None where there is no schema.
 
     Raises:
-        StartUpRefused: it is none that we know.
+        StartUpRefused: it is of a newer jwksd.
     """
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
@@ -83,9 +81,9 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _back_up(engine: Engine, revision: str) -> None:
-    """Copy the file as it is, readable by its owner only, as ``<file>.backup-<revision>``.
+    """Copy the file to ``<file>.backup-<revision>``, readable by its owner only.
 
-    The caller holds the lock for writing, so that the copy has everything; reading goes on.
+    The caller holds the lock for writing, so nothing changes meanwhile; others can go on reading.
     """
     backup = f"{engine.url.database}.backup-{revision}"
     try:

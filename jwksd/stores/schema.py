@@ -1,9 +1,9 @@
-"""The tables, as the newest migration leaves them, and the way from a row to a key and back.
+"""The tables, as the newest migration leaves them, and how a row becomes a key and a key a row.
 
-A row whose ``state`` is ``single`` is the public half of a key that signed one token; ``gone`` is a
-key that was withdrawn, kept for a while so that other nodes hear of it. All others are of the ring.
-``changed`` is the version in which a row was last changed. The ring's ``forgotten`` is the newest
-version whose ``gone`` rows may have been deleted already.
+A row in the state ``single`` is the public half of a key that signed one token. A row in the state
+``gone`` is such a key that was withdrawn; it is kept for a while, so that other nodes read of it.
+Rows in any other state are keys of the ring. ``changed`` is the version that changed a row last.
+The ring's ``forgotten`` is the newest version whose ``gone`` rows may have been deleted already.
 """
 
 import json
@@ -52,17 +52,17 @@ ring = Table(
 
 
 def managed_key(row: Any) -> RingKey:
-    """A row of the ring."""
+    """Return the key of the ring in a row."""
     return RingKey(
         row.kid, row.alg, State(row.state), row.created, row.published, row.since, row.until
     )
 
 
 def public_key(row: Any, *, strict: bool = False) -> PublishedKey:
-    """The published half of any row; one of the ring has no end of its own.
+    """Return the published half of any row; a key of the ring has no expiry of its own.
 
     Raises:
-        ValueError: the row is no such key's; with ``strict`` its members are looked at too.
+        ValueError: the row does not hold the key of its kid. Members are checked if ``strict``.
     """
     member = row.member.encode("ascii")
     if strict:
@@ -72,7 +72,7 @@ def public_key(row: Any, *, strict: bool = False) -> PublishedKey:
 
 
 def _check(members: Any, row: Any) -> None:
-    """The kid is the RFC 7638 thumbprint of what is in the row."""
+    """Check that the kid is the RFC 7638 thumbprint of the key in the row."""
     if (members["kid"], members["alg"]) != (row.kid, row.alg):
         raise ValueError("another key is in this row")
     required = ALGORITHMS[row.alg].required
@@ -82,7 +82,7 @@ def _check(members: Any, row: Any) -> None:
 
 
 def ring_of(row: Any, rows: Any) -> Ring:
-    """The ring, of its own row and those of its keys, in the order of publication."""
+    """Return the ring, made of its own row and the rows of its keys, in order of publication."""
     managed = sorted(map(managed_key, rows), key=lambda key: (key.created, key.published, key.kid))
     return Ring(
         keys=tuple(managed),
@@ -94,7 +94,7 @@ def ring_of(row: Any, rows: Any) -> Ring:
 
 
 def values(key: RingKey) -> dict[str, object]:
-    """The columns that change in the life of a key of the ring."""
+    """Return the columns that change in the life of a key of the ring."""
     return {
         "state": key.state.value,
         "published": key.published,
@@ -104,7 +104,7 @@ def values(key: RingKey) -> dict[str, object]:
 
 
 def new_row(key: PublishedKey, state: str) -> dict[str, object]:
-    """A row for a key that is published from now on."""
+    """Return the row of a key that is new in the store, without an envelope."""
     return {
         "kid": key.kid,
         "alg": key.alg,
@@ -121,7 +121,7 @@ def new_row(key: PublishedKey, state: str) -> dict[str, object]:
 
 
 def ring_values(after: Ring) -> dict[str, object]:
-    """The columns of the ring's own row."""
+    """Return the columns of the ring's own row, but for its version."""
     return {
         "hurried": " ".join(sorted(after.hurried)),
         "alert_until": after.alert_until,

@@ -56,7 +56,7 @@ class FollowerTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.follower.lost(StoreAway("it was shut down"))
         self.store.reads.pop().callback(None)
-        self.assertEqual(self.follower.away, "the key store is away; the log says why")
+        self.assertEqual(self.follower.away, "the store cannot be used now; the log says why")
         self.clock.advance(POLL)
         self.store.reads.pop().callback(None)
         self.assertIsNone(self.follower.away)

@@ -287,12 +287,12 @@ def private_keys_of(kid: str) -> tuple[int, int]:
 
 
 def reachable() -> Iterator[object]:
-    """What all tracked objects refer to; a dict of plain values is not tracked itself."""
+    """What all tracked objects refer to; dicts and tuples of plain values are not tracked."""
     for holder in gc.get_objects():
         for held in gc.get_referents(holder):
             yield held
-            if isinstance(held, dict) and not gc.is_tracked(held):
-                yield from held.values()
+            if isinstance(held, dict | tuple) and not gc.is_tracked(held):
+                yield from held.values() if isinstance(held, dict) else held
 
 
 def count_of(kind: type) -> int:

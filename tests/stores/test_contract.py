@@ -289,6 +289,18 @@ class SQLiteStoreTests(SqlStoreContract, TestCase):
         self.folder = Path(self.enterContext(TemporaryDirectory()))
         return f"sqlite:///{self.folder}/keys.db"
 
+    def test_a_withdrawal_is_remembered_by_the_clock_that_was_handed_in(self) -> None:
+        """For an hour after it, others read of it; then they are given everything."""
+        database = Database(self._url, None, clock=lambda: NOW)
+        self.addCleanup(database.close)
+        key = single(NOW + 10**6)
+        version = database.insert([key])
+        database.withdraw([key.kid])
+        for seconds, gone in ((3599, [key.kid]), (3600, None)):
+            database.expire(NOW + seconds)
+            contents = database.read(version, ())
+            self.assertEqual(contents and contents.gone, gone)
+
     def test_the_file_is_its_owners_alone(self) -> None:
         """And so are those that SQLite puts beside it."""
         modes = {path.name: path.stat().st_mode & 0o777 for path in self.folder.iterdir()}

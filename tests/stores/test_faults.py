@@ -505,7 +505,7 @@ class ServerTests(ProcessTestCase):
         """Clients are told that it is away, and nothing of files, hosts and ports."""
         problem = json.loads(answer[1])
         self.assertEqual((answer[0], problem["type"]), (503, "urn:jwksd:problem:store-away"))
-        self.assertEqual(problem["detail"], "the key store is away; the log says why")
+        self.assertEqual(problem["detail"], "the store cannot be used now; the log says why")
 
     def assert_stops(self, process: Any, said: str) -> None:
         """In order; and the log has said why."""

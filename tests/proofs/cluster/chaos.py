@@ -120,7 +120,7 @@ def not_ready(ledger: Ledger, node: Node) -> None:
     """``/readyz`` says that the database is away."""
     answer = Client().get(node.port, "/readyz")
     detail = json.loads(answer.body).get("detail", "") if answer.status == 503 else ""
-    told = "the key store is away; the log says why" in detail
+    told = "the store cannot be used now; the log says why" in detail
     ledger.check(told, f"{node.name} without database: {answer.body!r}")
     ledger.count("times that /readyz said so")
 
