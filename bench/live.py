@@ -39,7 +39,7 @@ from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.stores.memory import MemoryStore
-from jwksd.web.http.fastpath import Lane
+from jwksd.web.http.fastpath import FastPath
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 
@@ -47,7 +47,7 @@ ALGORITHM = ALGORITHMS["RS256"]
 
 ASKED = 10
 """Keys whose documents are asked for: as many with few live keys as with many, so that it is their
-number that is measured, and not how many requests the lane knows."""
+number that is measured, and not how many requests the fast path knows."""
 
 
 class SharedKey:
@@ -148,7 +148,7 @@ class LiveServer:
         """Seconds per GET of a <kid>.json that nobody has asked for before, over so many."""
 
         def forget() -> None:
-            self._site.lane = Lane()
+            self._site.fast_path = FastPath()
 
         return self._time_single_keys(number, forget)
 

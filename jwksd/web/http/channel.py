@@ -81,12 +81,14 @@ class Channel(http.HTTPChannel):
         self.site.connection_closed(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self._tell(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+        self._write_problem(
+            HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets")
+        )
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self._tell(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
+            self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
 
     def drain(self) -> None:
@@ -131,10 +133,10 @@ class Channel(http.HTTPChannel):
             error = HeadTooLarge(f"the head has more than {self.maxHeaders} fields")
         else:
             error = MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)")
-        self._tell(error)
+        self._write_problem(error)
         self.loseConnection()
 
-    def _tell(self, error: JwksdError) -> None:
+    def _write_problem(self, error: JwksdError) -> None:
         """Write an error where there is no request to answer."""
         body = problem(error)
         reason = HTTPStatus(error.status).phrase.encode("ascii")

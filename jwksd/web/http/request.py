@@ -129,17 +129,19 @@ class Request(server.Request):
 
 
 def access_log_line(timestamp: str, request: http.Request) -> str:
-    """A line of the access log: common log format, without the query."""
-    return log_line(request.getClientAddress(), timestamp, told(request), request.sentLength)
+    """Return the line of the access log about a request: common log format, without the query."""
+    return log_line(
+        request.getClientAddress(), timestamp, request_summary(request), request.sentLength
+    )
 
 
-def log_line(address: IAddress, timestamp: str | None, what: str, length: int) -> str:
-    """A line of the access log about an answer with a body of so many octets."""
-    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {what} {length or '-'}"
+def log_line(address: IAddress, timestamp: str | None, summary: str, length: int) -> str:
+    """Return the line of the access log about an answer whose body has so many octets."""
+    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {summary} {length or '-'}"
 
 
-def told(request: http.Request) -> str:
-    """What the access log tells of a request and its answer, client, time and length aside."""
+def request_summary(request: http.Request) -> str:
+    """Return request line and status, which the access log has between time stamp and length."""
     path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
     method = request.method[:20].decode("ascii", "backslashreplace")
     version = request.clientproto.decode("ascii", "backslashreplace")

@@ -41,7 +41,7 @@ def respond(
     HEAD gets the headers of GET (RFC 9110 §9.3.2); 204 and 304 get no Content-Length (§8.6).
 
     Args:
-        repeat: how the same request is to be answered again, with the same status and headers.
+        repeat: how to answer the same request from now on, with the same status and headers.
     """
     request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see request.Request
     request.setResponseCode(status, _PHRASES.get(status))

@@ -10,8 +10,9 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel
-from jwksd.web.http.fastpath import Entry, Lane, LaneChannel, Template
+from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
 
 GRACE = 30
@@ -25,7 +26,7 @@ class Site(server.Site):
     therefore remembered apart from what is answered on all others.
     """
 
-    protocol = LaneChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
+    protocol = FastPathChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
     requestFactory = Request
 
     _log = Logger()
@@ -48,19 +49,19 @@ class Site(server.Site):
         self.access_log = access_log
         self.admission = Admission()
         """Which requests are let in. It may be set until the first connection."""
-        self.lane = Lane()
-        self.unix_lane = Lane()
+        self.fast_path = FastPath()
+        self.unix_fast_path = FastPath()
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
-        channel: LaneChannel = super().buildProtocol(addr)
+        channel: FastPathChannel = super().buildProtocol(addr)
         if isinstance(addr, UNIXAddress):
             channel.admission = replace(self.admission, check_host=False)
-            channel.lane = self.unix_lane
+            channel.fast_path = self.unix_fast_path
         else:
-            channel.admission, channel.lane = self.admission, self.lane
+            channel.admission, channel.fast_path = self.admission, self.fast_path
         self._channels.add(channel)
         return channel
 
@@ -68,11 +69,11 @@ class Site(server.Site):
         if self.access_log:
             super().log(request)
 
-    def log_repeated(self, channel: Channel, entry: Entry | Template) -> None:
-        """The line that ``log`` would write of an answer that was repeated."""
+    def log_repeated(self, channel: Channel, answer: RememberedAnswer) -> None:
+        """Write the line that ``log`` would write of an answer that was repeated."""
         if self._logFile is not None:
             address = channel.transport.getPeer()
-            line = log_line(address, self._logDateTime, entry.told, entry.length)
+            line = log_line(address, self._logDateTime, answer.summary, answer.length)
             self._logFile.write(line + "\n")
 
     def connection_closed(self, channel: Channel) -> None:

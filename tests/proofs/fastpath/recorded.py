@@ -174,7 +174,7 @@ class Replay:
         self.twins = Twins(Options(dev=True))
 
     def whole(self, sent: Sequence[bytes]) -> None:
-        """As it was sent, twice: the second time the lane knows what it can know."""
+        """As it was sent, twice: the second time the fast path knows what it can know."""
         adapted = self._adapted(sent)
         for _ in range(2):
             self._feed(adapted)
@@ -239,7 +239,7 @@ def replay_all(streams: Sequence[Sequence[bytes]], *, every: int = 1) -> Counter
     """Send all of them again, whole and, where they are short, in two pieces at every such octet.
 
     Raises:
-        Different: the sites could be told apart.
+        Different: the answers of the two sites differ.
     """
     counts: Counter[str] = Counter()
     with replaying() as replay:
@@ -249,6 +249,6 @@ def replay_all(streams: Sequence[Sequence[bytes]], *, every: int = 1) -> Counter
             replay.whole(sent)
             replay.in_two(sent, cuts)
             counts += Counter({"streams": 1, "cuts": len(cuts)})
-    counts["through the lane"] = replay.twins.lane.site.repeated
+    counts["through the fast path"] = replay.twins.fast.site.repeated
     counts["answered"] = replay.twins.ordinary.site.answered
     return counts

@@ -12,7 +12,7 @@ from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
 from jwksd.web.http.admission import Admission, judge, names, origin_of
 from jwksd.web.http.site import Site
-from tests.web.http.test_fastpath import JWKS, Client, LaneTestCase, get
+from tests.web.http.test_fastpath import JWKS, Client, FastPathTestCase, get
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
@@ -269,8 +269,8 @@ class OriginTests(TestCase):
             self.assertEqual(origin_of(url), origin)
 
 
-class ConnectionTests(LaneTestCase):
-    """The judgement comes before every resource, and the lane keeps to it."""
+class ConnectionTests(FastPathTestCase):
+    """The judgement comes before every resource, and the fast path keeps to it."""
 
     policy = "per-token"
 
@@ -313,16 +313,16 @@ class ConnectionTests(LaneTestCase):
             self.assertTrue(self.is_repeated(ask(start, "localhost")))
             for _ in range(3):
                 self.assertEqual(self.status(self.client, ask(start, "evil.example")), 421)
-            self.assertEqual(len(self.site.lane.entries), 1)
-            self.site.lane.forget(ask(start, "localhost"))
+            self.assertEqual(len(self.site.fast_path.answers), 1)
+            self.site.fast_path.forget(ask(start, "localhost"))
 
-    def test_a_sibling_of_an_allowed_request_is_refused_by_its_host(self) -> None:
+    def test_another_key_of_an_allowed_request_is_refused_by_its_host(self) -> None:
         """One key's document was answered; another's is asked by a wrong name."""
         for _ in range(3):
             path = f"GET /.well-known/{self.mint().kid}.json"
             self.assertEqual(self.status(self.client, ask(path, "localhost")), 200)
             self.assertEqual(self.status(self.client, ask(path, "evil.example")), 421)
-        self.assertEqual(len(self.site.lane.templates), 1)
+        self.assertEqual(len(self.site.fast_path.kinds), 1)
 
     def test_on_a_unix_socket_no_host_is_looked_at(self) -> None:
         """And what was remembered there is not answered to others."""
@@ -330,13 +330,13 @@ class ConnectionTests(LaneTestCase):
         local = self.connect(UNIXAddress(b"/run/jwksd"))
         for _ in range(3):
             self.assertEqual(self.status(local, request), 200)
-        self.assertIn(request, self.site.unix_lane.entries)
+        self.assertIn(request, self.site.unix_fast_path.answers)
         for address in (None, IPv4Address("TCP", "127.0.0.1", 40_000)):
             self.assertEqual(self.status(self.connect(address), request), 421)
 
 
-class PageTests(LaneTestCase):
-    """What a page in a browser may do, on a connection with the lane."""
+class PageTests(FastPathTestCase):
+    """What a page in a browser may do, on a connection with the fast path."""
 
     policy = "per-token"
     FOREIGN: ClassVar = (
@@ -376,10 +376,10 @@ class PageTests(LaneTestCase):
                 foreign = get("/auth", *fields, method="POST")
                 self.assertIn("403", self.head(foreign)[0])
                 self.assertIn("403", self.head(foreign)[0])
-                self.assertNotIn(foreign, self.site.lane.entries)
+                self.assertNotIn(foreign, self.site.fast_path.answers)
                 self.assertTrue(self.is_repeated(get("/auth", method="POST")))
 
-    def test_pages_of_our_own_are_answered_by_the_lane(self) -> None:
+    def test_pages_of_our_own_are_answered_on_the_fast_path(self) -> None:
         """By site, or by an origin that is the host's."""
         for fields in (("Sec-Fetch-Site: same-origin",), ("Origin: http://localhost",)):
             self.assertTrue(self.is_repeated(get("/auth", *fields, method="POST")))
@@ -393,7 +393,7 @@ class PageTests(LaneTestCase):
             self.assertIn("Vary: Accept", head)
 
     def test_a_page_of_a_listed_origin_reads_its_token(self) -> None:
-        """The first from the ordinary way, the next from the lane; caches are told what varies."""
+        """The first from the ordinary path, the next from the fast path; caches are told what varies."""
         request = get("/auth", "Origin: https://app.example", method="POST")
         self.assertTrue(self.is_repeated(request))
         head = self.head(request)
