@@ -14,7 +14,7 @@ from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
-from tests.web.http.test_site import Connection
+from tests.support.http import Connection
 
 KEY_SETS = ("/.well-known/jwks.json", "/.well-known/{kid}.json")
 METADATA = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")

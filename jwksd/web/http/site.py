@@ -14,6 +14,7 @@ from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
+from jwksd.web.http.twistednames import FAST_PATH, missing
 
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""
@@ -51,17 +52,26 @@ class Site(server.Site):
         """Which requests are let in. It may be set until the first connection."""
         self.fast_path = FastPath()
         self.unix_fast_path = FastPath()
+        self._choose_channel()
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
 
+    def _choose_channel(self) -> None:
+        names = missing(FAST_PATH)
+        if names:
+            self.protocol = Channel  # type: ignore[assignment]
+            self._log.warn(
+                "this version of Twisted has no {names}: the server does without its fast path",
+                names=", ".join(names),
+            )
+
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
-        channel: FastPathChannel = super().buildProtocol(addr)
-        if isinstance(addr, UNIXAddress):
-            channel.admission = replace(self.admission, check_host=False)
-            channel.fast_path = self.unix_fast_path
-        else:
-            channel.admission, channel.fast_path = self.admission, self.fast_path
+        channel: Channel = super().buildProtocol(addr)
+        is_unix = isinstance(addr, UNIXAddress)
+        channel.admission = replace(self.admission, check_host=False) if is_unix else self.admission
+        if isinstance(channel, FastPathChannel):
+            channel.fast_path = self.unix_fast_path if is_unix else self.fast_path
         self._channels.add(channel)
         return channel
 

@@ -14,7 +14,7 @@ from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from tests.proofs.fastpath.__main__ import LEAST_SHARE
 from tests.proofs.fastpath.proof import World
 from tests.proofs.fastpath.sites import CountingChannel, Different, Options, Twins
-from tests.web.http.test_fastpath import JWKS, get
+from tests.support.http import JWKS, get
 
 REQUESTS = [
     get(JWKS),

@@ -24,8 +24,7 @@ from tests.proofs.fastpath.sites import (
     quick_pair,
 )
 from tests.support.app import make_issuer
-from tests.web.http.test_fastpath import JWKS, get, masked
-from tests.web.http.test_fastpath import Client as InMemory
+from tests.support.http import JWKS, Connection, get, masked
 
 FEW, MANY = 4, 1_000
 """Keys in a document: under a thousand octets, and more than there is room for below."""
@@ -124,7 +123,7 @@ class Served:
 
         The connection here has little room, so that large answers are sent in parts.
         """
-        teacher = InMemory(self.site)
+        teacher = Connection(self.site)
         teacher.send(request)
         teacher.lose()
         while not self.site._channels:

@@ -12,7 +12,8 @@ from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
 from jwksd.web.http.admission import Admission, judge, names, origin_of
 from jwksd.web.http.site import Site
-from tests.web.http.test_fastpath import JWKS, Client, FastPathTestCase, get
+from tests.support.http import JWKS, Connection, get
+from tests.web.http.test_fastpath import FastPathTestCase
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
@@ -275,9 +276,9 @@ class ConnectionTests(FastPathTestCase):
     policy = "per-token"
 
     def connect(self, address: IAddress | None = None) -> Any:
-        return Client(self.site, address)
+        return Connection(self.site, address)
 
-    def status(self, client: Client, request: bytes) -> int:
+    def status(self, client: Connection, request: bytes) -> int:
         return int(client.send(request).split(b" ")[1])
 
     def test_a_wrong_host_is_told_as_a_problem(self) -> None:
@@ -393,7 +394,7 @@ class PageTests(FastPathTestCase):
             self.assertIn("Vary: Accept", head)
 
     def test_a_page_of_a_listed_origin_reads_its_token(self) -> None:
-        """The first from the ordinary path, the next from the fast path; caches are told what varies."""
+        """The first from the ordinary path, the next from the fast one; caches learn what varies."""
         request = get("/auth", "Origin: https://app.example", method="POST")
         self.assertTrue(self.is_repeated(request))
         head = self.head(request)

@@ -1,16 +1,11 @@
 """The fast path: what it repeats, what it does not, and that it repeats nothing outdated."""
 
 import json
-import re
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.dev.clock import DevClock
@@ -23,44 +18,8 @@ from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root
 from tests.support.app import SCHEDULE, make_issuer
+from tests.support.http import JWKS, Connection, get, masked
 from tests.support.keys import NOW
-
-JWKS = "/.well-known/jwks.json"
-
-
-def get(path: str, *fields: str, method: str = "GET") -> bytes:
-    """A plain request."""
-    head = "".join(f"{field}\r\n" for field in ("Host: localhost", *fields))
-    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
-
-
-def masked(answers: bytes) -> bytes:
-    """With dates and tokens aside."""
-    answers = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: -", answers)
-    return re.sub(rb"eyJ[\w-]*\.[\w-]*\.[\w-]*", b"TOKEN", answers)
-
-
-class Client:
-    """A connection to a site, in memory."""
-
-    def __init__(self, site: Site, address: IAddress | None = None) -> None:
-        self.transport = StringTransport()
-        self.channel: Any = site.buildProtocol(address)
-        self.transport.abortConnection = self.lose  # type: ignore[method-assign]
-        self.channel.makeConnection(self.transport)
-        self.lost = False
-
-    def send(self, octets: bytes) -> bytes:
-        """What is answered to this."""
-        before = len(self.transport.value())
-        if not self.transport.disconnecting:
-            self.channel.dataReceived(octets)
-        return self.transport.value()[before:]
-
-    def lose(self) -> None:
-        if not self.lost:
-            self.lost = True
-            self.channel.connectionLost(Failure(ConnectionDone()))
 
 
 class FastPathTestCase(SynchronousTestCase):
@@ -72,7 +31,7 @@ class FastPathTestCase(SynchronousTestCase):
         self.issuer = make_issuer(self.clock, policy=self.policy)
         self.issuer.start()
         self.site = self.make_site()
-        self.client = Client(self.site)
+        self.client = Connection(self.site)
 
     def make_site(self, **options: Any) -> Site:
         return Site(make_root(self.issuer, options.pop("dev", None)), self.clock, **options)
@@ -80,7 +39,7 @@ class FastPathTestCase(SynchronousTestCase):
     def mint(self, **wish: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(self.issuer.mint(MintRequest(**wish))))
 
-    def is_repeated(self, request: bytes, client: Client | None = None) -> bool:
+    def is_repeated(self, request: bytes, client: Connection | None = None) -> bool:
         """Return whether the fast path answers it; check that both paths answer the same."""
         client = client or self.client
         ordinary = client.send(request)
@@ -132,7 +91,7 @@ class RepeatTests(FastPathTestCase):
             get(JWKS, f"X: {'x' * fastpath.MAX_HEAD}"),
         ):
             with self.subTest(request=request[:60]):
-                client = Client(self.site)
+                client = Connection(self.site)
                 client.send(request)
                 self.assertEqual(self.site.fast_path.answers, {})
 
@@ -167,7 +126,7 @@ class RepeatTests(FastPathTestCase):
         for access_log, lines in ((True, 2), (False, 0)):
             self.site = self.make_site(access_log=access_log)
             self.site._logFile = type("Log", (), {"write": written.append})
-            client = Client(self.site)
+            client = Connection(self.site)
             for _ in range(2):
                 client.send(get(f"{JWKS}?password=x"))
             self.assertEqual((len(written), len(set(written))), (lines, min(1, lines)))
@@ -192,7 +151,7 @@ class RepeatTests(FastPathTestCase):
 class ChangeTests(FastPathTestCase):
     """What changes between two identical requests is never answered stale."""
 
-    def set_is_current(self, client: Client | None = None) -> None:
+    def set_is_current(self, client: Connection | None = None) -> None:
         _, _, body = (client or self.client).send(get(JWKS)).partition(b"\r\n\r\n")
         self.assertEqual(body, self.issuer.key_set().body)
 
@@ -216,7 +175,7 @@ class ChangeTests(FastPathTestCase):
         self.assertIn(b"max-age=60\r\n", self.client.send(get(JWKS)))
         self.set_is_current()
         self.clock.advance(SCHEDULE.propagation)
-        self.assertIn(b"max-age=1000,", Client(self.site).send(get(JWKS)))
+        self.assertIn(b"max-age=1000,", Connection(self.site).send(get(JWKS)))
 
     def test_a_tag_that_is_old_is_answered_with_the_set(self) -> None:
         """304 as long as the set is the same, 200 then."""
@@ -230,7 +189,7 @@ class ChangeTests(FastPathTestCase):
         """As many as it has answers; then the set is well again."""
         faults = Faults(self.clock)
         self.site = self.make_site(dev=Dev(DevClock(self.clock), faults))
-        client = Client(self.site)
+        client = Connection(self.site)
         for _ in range(2):
             self.set_is_current(client)
         faults.add(Fault("status", count=2, until=None))
@@ -252,7 +211,7 @@ class ChangeTests(FastPathTestCase):
         """Its first answer is its last, though it was known before."""
         self.client.send(get(JWKS))
         self.site.drain()
-        client = Client(self.site)
+        client = Connection(self.site)
         self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
         self.assertTrue(client.transport.disconnecting)
         client.lose()
@@ -290,7 +249,7 @@ class KindTests(FastPathTestCase):
 
     def ordinary(self, kid: str, *fields: str, method: str = "GET") -> bytes:
         """Return the answer without the fast path."""
-        return Client(self.make_site()).send(
+        return Connection(self.make_site()).send(
             get(f"/.well-known/{kid}.json", *fields, method=method)
         )
 
@@ -344,7 +303,7 @@ class KindTests(FastPathTestCase):
         written: list[str] = []
         self.site = self.make_site(access_log=True)
         self.site._logFile = type("Log", (), {"write": written.append})
-        self.client = Client(self.site)
+        self.client = Connection(self.site)
         for number in range(3):
             kid = self.mint().kid
             length = len(self.ask(kid).partition(b"\r\n\r\n")[2])
@@ -368,7 +327,7 @@ class KindTests(FastPathTestCase):
             with self.subTest(target=target, fields=fields):
                 for kid in (one, two):
                     request = get(target, *fields).replace(one.encode(), kid.encode())
-                    ordinary = Client(self.make_site()).send(request)
+                    ordinary = Connection(self.make_site()).send(request)
                     self.assertEqual(masked(self.client.send(request)), masked(ordinary))
                 self.assertEqual(self.site.fast_path.kinds, {})
 
