@@ -14,9 +14,10 @@ from twisted.web.server import Request
 
 from jwksd.dev.clock import DevClock
 from jwksd.dev.defects import DEFECTS
+from jwksd.dev.faults import Fault, Faults
 from jwksd.errors import InvalidParameter
 from jwksd.issuing.issuer import Issuer
-from jwksd.web.faults import KINDS, Fault, Faults
+from jwksd.web.faults import KINDS
 from jwksd.web.http.parameters import Parameters, read_parameters
 from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
 
@@ -26,8 +27,8 @@ _KNOWN = frozenset(
 )
 _LAST_YEAR = 253_402_300_799
 
-Answer = dict[str, object]
-Action = Callable[[Parameters], Answer | Coroutine[Deferred[object], object, Answer]]
+Members = dict[str, object]
+Action = Callable[[Parameters], Members | Coroutine[Deferred[object], object, Members]]
 
 
 class DevResource(JsonResource):
@@ -78,44 +79,44 @@ class DevResource(JsonResource):
             answer = await answer
         respond_json(request, 200, {"action": name, **answer}, NO_STORE)
 
-    async def _rotate(self, parameters: Parameters) -> Answer:
+    async def _rotate(self, parameters: Parameters) -> Members:
         alg = parameters.get("alg")
         if alg is not None and not isinstance(alg, str):
             raise InvalidParameter("alg must be a string")
         return dict(await self._issuer.rotate(alg))
 
-    async def _reset_keys(self, parameters: Parameters) -> Answer:
+    async def _reset_keys(self, parameters: Parameters) -> Members:
         return {"removed": await self._issuer.reset_keys()}
 
-    async def _reset(self, parameters: Parameters) -> Answer:
+    async def _reset(self, parameters: Parameters) -> Members:
         """Everything as it was at the start: no keys, no faults, real time."""
         self._clock.release()
         cleared = self._faults.clear()
         return {"removed": await self._issuer.reset_keys(), "cleared": cleared}
 
-    async def _revoke(self, parameters: Parameters) -> Answer:
+    async def _revoke(self, parameters: Parameters) -> Members:
         kid = parameters.get("kid")
         if not isinstance(kid, str):
             raise InvalidParameter("revoke needs kid, the id of a live key")
         await self._issuer.revoke(kid)
         return {"kid": kid}
 
-    def _clock_state(self) -> Answer:
+    def _clock_state(self) -> Members:
         return {
             "now": int(self._clock.seconds()),
             "frozen": self._clock.frozen,
             "offset": round(self._clock.offset),
         }
 
-    def _freeze(self, parameters: Parameters) -> Answer:
+    def _freeze(self, parameters: Parameters) -> Members:
         self._clock.freeze()
         return self._clock_state()
 
-    def _set(self, parameters: Parameters) -> Answer:
+    def _set(self, parameters: Parameters) -> Members:
         self._clock.set(_time(parameters.get("time")))
         return self._clock_state()
 
-    def _advance(self, parameters: Parameters) -> Answer:
+    def _advance(self, parameters: Parameters) -> Members:
         seconds = _number(parameters, "seconds", 0, _LAST_YEAR)
         if seconds is None or self._clock.seconds() + seconds > _LAST_YEAR:
             raise InvalidParameter(
@@ -124,16 +125,16 @@ class DevResource(JsonResource):
         self._clock.advance(seconds)
         return self._clock_state()
 
-    def _release(self, parameters: Parameters) -> Answer:
+    def _release(self, parameters: Parameters) -> Members:
         self._clock.release()
         return self._clock_state()
 
-    def _fault(self, parameters: Parameters) -> Answer:
+    def _fault(self, parameters: Parameters) -> Members:
         fault = self._make_fault(parameters)
         self._faults.add(fault)
         return {"faults": self._faults.describe()}
 
-    def _clear_faults(self, parameters: Parameters) -> Answer:
+    def _clear_faults(self, parameters: Parameters) -> Members:
         return {"cleared": self._faults.clear()}
 
     def _make_fault(self, parameters: Parameters) -> Fault:

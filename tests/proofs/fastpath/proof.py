@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from jwksd.dev.faults import Fault
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.faults import KINDS, Fault
+from jwksd.web.faults import KINDS
 from tests.proofs.fastpath.grammar import Grammar
 from tests.proofs.fastpath.sites import Different, Options, Side, TwinClient, Twins, errors_logged
 

@@ -26,10 +26,10 @@ from twisted.web.http import Request as AnyRequest
 from zope.interface import implementer
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Faults
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.web.faults import Faults
 from jwksd.web.http.admission import Admission
 from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel

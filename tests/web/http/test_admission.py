@@ -394,7 +394,7 @@ class PageTests(FastPathTestCase):
             self.assertIn("Vary: Accept", head)
 
     def test_a_page_of_a_listed_origin_reads_its_token(self) -> None:
-        """The first from the ordinary path, the next from the fast one; caches learn what varies."""
+        """The first on the ordinary path, the next on the fast path; caches learn what varies."""
         request = get("/auth", "Origin: https://app.example", method="POST")
         self.assertTrue(self.is_repeated(request))
         head = self.head(request)

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Fault, Faults
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.faults import Fault, Faults
 from jwksd.web.http import fastpath
 from jwksd.web.http.answers import AnswerToRequest, RememberedAnswer
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
