@@ -160,6 +160,10 @@ class FastPathChannel(Channel):
             answer = self.fast_path.find(data)
             if answer is not None and self._repeat(data, answer):
                 return
+            end = len(data) - len(END_OF_HEAD)
+            if data.find(END_OF_HEAD, 0, MAX_HEAD) == end >= 0:  # one whole request, and a new one
+                self._learn(data)
+                return
             data = self._one_by_one(data)
             if not data:
                 return
