@@ -137,10 +137,11 @@ class Channel(http.HTTPChannel):
         self.loseConnection()
 
     def _write_problem(self, error: JwksdError) -> None:
-        """Write an error where there is no request to answer."""
+        """Write an error as a problem document, where there is no request to answer."""
         body = problem(error)
         reason = HTTPStatus(error.status).phrase.encode("ascii")
         fields = [
+            (b"X-Content-Type-Options", b"nosniff"),
             (b"Server", b"jwksd"),
             (b"Date", datetimeToString()),
             (b"Connection", b"close"),

@@ -28,8 +28,8 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from tests.proofs.fastpath.grammar import JWKS
 from tests.proofs.fastpath.sites import Different, Moment, Options, TwinClient, Twins, errors_logged
+from tests.support.raw import UNKNOWN_KID, Wire, decoded, message
 from tests.web import test_raw_http
-from tests.web.test_raw_http import UNKNOWN_KID, decoded, message
 
 ON_A_SOCKET = "test_a_client_that_does_not_read_is_not_read_from"
 """The one test that asks the system about its socket; ``test_misbehaving`` has its counterpart."""
@@ -77,7 +77,7 @@ class NoSocket:
         pass
 
 
-class MemoryWire(test_raw_http.Wire):
+class MemoryWire(Wire):
     """A connection of the suite that leads to both sites."""
 
     made: "list[MemoryWire]" = []

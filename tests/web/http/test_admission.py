@@ -313,7 +313,7 @@ class ConnectionTests(FastPathTestCase):
         for start in (f"GET {JWKS}", "POST /auth"):
             self.assertTrue(self.is_repeated(ask(start, "localhost")))
             for _ in range(3):
-                self.assertEqual(self.status(self.client, ask(start, "evil.example")), 421)
+                self.assertEqual(self.status(self.connection, ask(start, "evil.example")), 421)
             self.assertEqual(len(self.site.fast_path.answers), 1)
             self.site.fast_path.forget(ask(start, "localhost"))
 
@@ -321,8 +321,8 @@ class ConnectionTests(FastPathTestCase):
         """One key's document was answered; another's is asked by a wrong name."""
         for _ in range(3):
             path = f"GET /.well-known/{self.mint().kid}.json"
-            self.assertEqual(self.status(self.client, ask(path, "localhost")), 200)
-            self.assertEqual(self.status(self.client, ask(path, "evil.example")), 421)
+            self.assertEqual(self.status(self.connection, ask(path, "localhost")), 200)
+            self.assertEqual(self.status(self.connection, ask(path, "evil.example")), 421)
         self.assertEqual(len(self.site.fast_path.kinds), 1)
 
     def test_on_a_unix_socket_no_host_is_looked_at(self) -> None:
@@ -355,14 +355,14 @@ class PageTests(FastPathTestCase):
         return site
 
     def head(self, request: bytes) -> list[str]:
-        return self.client.send(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        return self.connection.send(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
     def test_a_page_of_another_site_changes_nothing(self) -> None:
         """403 with the option that helps, wherever it posts, and no key is made."""
         for target in ("/auth", "/token", "/introspect", "/dev?action=resetkeys", "/no"):
             for fields in self.FOREIGN:
                 with self.subTest(target=target, fields=fields):
-                    answer = self.client.send(get(target, *fields, method="POST"))
+                    answer = self.connection.send(get(target, *fields, method="POST"))
                     self.assertTrue(answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), answer)
                     self.assertIn(b"Content-Type: application/problem+json\r\n", answer)
                     self.assertIn(b'"urn:jwksd:problem:cross-site"', answer)

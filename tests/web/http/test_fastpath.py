@@ -1,6 +1,8 @@
 """The fast path: what it repeats, what it does not, and that it repeats nothing outdated."""
 
 import json
+import re
+from email.utils import formatdate
 from typing import Any
 from unittest.mock import patch
 
@@ -31,7 +33,7 @@ class FastPathTestCase(SynchronousTestCase):
         self.issuer = make_issuer(self.clock, policy=self.policy)
         self.issuer.start()
         self.site = self.make_site()
-        self.client = Connection(self.site)
+        self.connection = Connection(self.site)
 
     def make_site(self, **options: Any) -> Site:
         return Site(make_root(self.issuer, options.pop("dev", None)), self.clock, **options)
@@ -41,7 +43,7 @@ class FastPathTestCase(SynchronousTestCase):
 
     def is_repeated(self, request: bytes, client: Connection | None = None) -> bool:
         """Return whether the fast path answers it; check that both paths answer the same."""
-        client = client or self.client
+        client = client or self.connection
         ordinary = client.send(request)
         learned = self.site.fast_path.answers.get(request)
         calls: list[RememberedAnswer] = []
@@ -98,7 +100,7 @@ class RepeatTests(FastPathTestCase):
     def test_an_expectation_is_met_each_time(self) -> None:
         """Who waits for 100 before an answer gets it, whether or not it came before."""
         for _ in range(3):
-            answers = self.client.send(get(JWKS, "Expect: 100-continue"))
+            answers = self.connection.send(get(JWKS, "Expect: 100-continue"))
             self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
 
     def test_a_document_that_is_not_sent_is_counted(self) -> None:
@@ -113,12 +115,14 @@ class RepeatTests(FastPathTestCase):
             self.assertGreater(self.site.fast_path.octets - before, 2 * len(document.body))
 
     def test_the_date_is_of_the_moment(self) -> None:
-        """Everything else may be repeated, the date is told anew each second."""
-        dates = FastPath()
-        first = dates.date()
-        self.assertRegex(first, rb"\A\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\Z")
-        dates._date_ends = 0
-        self.assertIsNot(dates.date(), first)
+        """Whatever else is repeated, each answer has the Date of the second in which it is sent."""
+        for request in (get(JWKS), get("/auth", method="POST"), get(JWKS, "If-None-Match: *")):
+            self.assertTrue(self.is_repeated(request))
+            for seconds in (NOW, NOW + 0.9, NOW + 1, NOW + 86_400, NOW + 5):
+                with patch("jwksd.web.http.fastpath.time", lambda now=seconds: now):
+                    answer = self.connection.send(request)
+                (date,) = re.findall(rb"\r\nDate: (.*)\r\n", answer)
+                self.assertEqual(date.decode(), formatdate(int(seconds), usegmt=True))
 
     def test_the_access_log_has_the_same_line(self) -> None:
         """Client, request, status and length; nothing where it is off."""
@@ -134,25 +138,25 @@ class RepeatTests(FastPathTestCase):
 
     def test_an_idle_connection_is_closed_when_it_has_been_idle(self) -> None:
         """Sixty seconds after the last answer, whoever gave it; not sooner."""
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59)
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59)
-        self.assertFalse(self.client.transport.disconnecting)
-        self.client.send(get("/readyz"))
+        self.assertFalse(self.connection.transport.disconnecting)
+        self.connection.send(get("/readyz"))
         self.clock.advance(59.5)
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59.5)
-        self.assertFalse(self.client.transport.disconnecting)
+        self.assertFalse(self.connection.transport.disconnecting)
         self.clock.advance(0.5)
-        self.assertTrue(self.client.transport.disconnecting)
+        self.assertTrue(self.connection.transport.disconnecting)
 
 
 class ChangeTests(FastPathTestCase):
     """What changes between two identical requests is never answered stale."""
 
     def set_is_current(self, client: Connection | None = None) -> None:
-        _, _, body = (client or self.client).send(get(JWKS)).partition(b"\r\n\r\n")
+        _, _, body = (client or self.connection).send(get(JWKS)).partition(b"\r\n\r\n")
         self.assertEqual(body, self.issuer.key_set().body)
 
     def test_a_rotation_is_seen_in_the_next_answer(self) -> None:
@@ -168,11 +172,11 @@ class ChangeTests(FastPathTestCase):
         """In the set, in the headers, and by the document of the key."""
         kid = self.mint().kid
         for _ in range(2):
-            self.assertIn(b" 200 OK", self.client.send(get(f"/.well-known/{kid}.json")))
+            self.assertIn(b" 200 OK", self.connection.send(get(f"/.well-known/{kid}.json")))
             self.set_is_current()
         self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
-        self.assertIn(b"404 Not Found", self.client.send(get(f"/.well-known/{kid}.json")))
-        self.assertIn(b"max-age=60\r\n", self.client.send(get(JWKS)))
+        self.assertIn(b"404 Not Found", self.connection.send(get(f"/.well-known/{kid}.json")))
+        self.assertIn(b"max-age=60\r\n", self.connection.send(get(JWKS)))
         self.set_is_current()
         self.clock.advance(SCHEDULE.propagation)
         self.assertIn(b"max-age=1000,", Connection(self.site).send(get(JWKS)))
@@ -181,9 +185,9 @@ class ChangeTests(FastPathTestCase):
         """304 as long as the set is the same, 200 then."""
         conditional = get(JWKS, f"If-None-Match: {self.issuer.key_set().etag.decode()}")
         for _ in range(3):
-            self.assertIn(b" 304 Not Modified", self.client.send(conditional))
+            self.assertIn(b" 304 Not Modified", self.connection.send(conditional))
         self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys()))
-        self.assertIn(b" 200 OK", self.client.send(conditional))
+        self.assertIn(b" 200 OK", self.connection.send(conditional))
 
     def test_a_fault_is_met_by_the_next_request(self) -> None:
         """As many as it has answers; then the set is well again."""
@@ -203,26 +207,26 @@ class ChangeTests(FastPathTestCase):
         made: list[MintRequest] = []
         mint_now = self.issuer.mint_now
         self.issuer.mint_now = lambda wish: made.append(wish) or mint_now(wish)
-        self.client.transport.disconnecting = True
-        self.client.channel.dataReceived(request)
+        self.connection.transport.disconnecting = True
+        self.connection.channel.dataReceived(request)
         self.assertEqual(made, [])
 
     def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
         """Its first answer is its last, though it was known before."""
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.site.drain()
         client = Connection(self.site)
         self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
         self.assertTrue(client.transport.disconnecting)
         client.lose()
-        self.client.lose()
+        self.connection.lose()
 
     def test_a_server_that_stops_answers_no_more(self) -> None:
         """An idle connection is closed, and what comes on it is not answered."""
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.site.drain()
-        self.assertEqual(self.client.send(get(JWKS)), b"")
-        self.client.lose()
+        self.assertEqual(self.connection.send(get(JWKS)), b"")
+        self.connection.lose()
 
 
 class PerTokenChangeTests(FastPathTestCase):
@@ -231,12 +235,12 @@ class PerTokenChangeTests(FastPathTestCase):
     def test_a_token_is_seen_in_the_next_answer(self) -> None:
         """Its key is in the set from its answer on, and gone at its second."""
         for _ in range(3):
-            self.client.send(get(JWKS))
+            self.connection.send(get(JWKS))
             kid = self.mint().kid.encode()
-            self.assertIn(kid, self.client.send(get(JWKS)))
-            self.assertIn(kid, self.client.send(get(JWKS)))
+            self.assertIn(kid, self.connection.send(get(JWKS)))
+            self.assertIn(kid, self.connection.send(get(JWKS)))
         self.clock.rightNow += 3600
-        self.assertTrue(self.client.send(get(JWKS)).endswith(b'{"keys":[]}'))
+        self.assertTrue(self.connection.send(get(JWKS)).endswith(b'{"keys":[]}'))
 
 
 class KindTests(FastPathTestCase):
@@ -245,7 +249,7 @@ class KindTests(FastPathTestCase):
     policy = "per-token"
 
     def ask(self, kid: str, *fields: str, method: str = "GET") -> bytes:
-        return self.client.send(get(f"/.well-known/{kid}.json", *fields, method=method))
+        return self.connection.send(get(f"/.well-known/{kid}.json", *fields, method=method))
 
     def ordinary(self, kid: str, *fields: str, method: str = "GET") -> bytes:
         """Return the answer without the fast path."""
@@ -303,7 +307,7 @@ class KindTests(FastPathTestCase):
         written: list[str] = []
         self.site = self.make_site(access_log=True)
         self.site._logFile = type("Log", (), {"write": written.append})
-        self.client = Connection(self.site)
+        self.connection = Connection(self.site)
         for number in range(3):
             kid = self.mint().kid
             length = len(self.ask(kid).partition(b"\r\n\r\n")[2])
@@ -328,13 +332,13 @@ class KindTests(FastPathTestCase):
                 for kid in (one, two):
                     request = get(target, *fields).replace(one.encode(), kid.encode())
                     ordinary = Connection(self.make_site()).send(request)
-                    self.assertEqual(masked(self.client.send(request)), masked(ordinary))
+                    self.assertEqual(masked(self.connection.send(request)), masked(ordinary))
                 self.assertEqual(self.site.fast_path.kinds, {})
 
     def test_a_client_that_asks_oddly_takes_nothing_from_others(self) -> None:
         """After hosts and fields of all kinds, the kind is known as before; memory is bounded."""
         for number in range(2 * fastpath.MAX_KINDS):
-            self.client.send(
+            self.connection.send(
                 get(f"http://{'h' * number}.localhost/.well-known/{self.mint().kid}.json")
             )
             self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
