@@ -1,8 +1,8 @@
-"""/dev: what only a developer may do to a running server. It exists with ``--dev`` alone.
+"""/dev: changes to a running server that only a developer may make. It exists with ``--dev``.
 
-``POST /dev?action=NAME`` acts, ``GET /dev`` tells the state, ``GET /dev/keys`` every key with its
-state, ``GET /dev/defects`` the catalogue of wrong tokens. Parameters come from the query, a form or
-a JSON body.
+``POST /dev?action=NAME`` acts. ``GET /dev`` answers the state of the server, ``GET /dev/keys``
+every key with its state, ``GET /dev/defects`` the catalogue of wrong tokens. Parameters come from
+the query, a form or a JSON body.
 """
 
 import re
@@ -32,7 +32,7 @@ Action = Callable[[Parameters], Members | Coroutine[Deferred[object], object, Me
 
 
 class DevResource(JsonResource):
-    """GET tells the state, POST changes it by ``?action=``."""
+    """GET answers the state, POST changes it by ``?action=``."""
 
     def __init__(self, issuer: Issuer, clock: DevClock, faults: Faults) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get, b"POST": self._post})
@@ -89,7 +89,7 @@ class DevResource(JsonResource):
         return {"removed": await self._issuer.reset_keys()}
 
     async def _reset(self, parameters: Parameters) -> Members:
-        """Everything as it was at the start: no keys, no faults, real time."""
+        """Make everything as it was at the start: no keys, no faults, real time."""
         self._clock.release()
         cleared = self._faults.clear()
         return {"removed": await self._issuer.reset_keys(), "cleared": cleared}
@@ -162,7 +162,7 @@ class DevResource(JsonResource):
 
 
 class KeysResource(JsonResource):
-    """Which keys there are, in which state, since and until when, and who still needs them."""
+    """Every key with its state, its times and its use, as ``Issuer.describe_keys`` has them."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -187,7 +187,7 @@ class DefectsResource(JsonResource):
 
 
 def _number(parameters: Parameters, name: str, low: float, high: float) -> float | None:
-    """A JSON number, or its text in a query or form; None when it was not given."""
+    """Return a JSON number, or its text in a query or form; None when it was not given."""
     value = parameters.get(name)
     if value is None:
         return None
@@ -199,7 +199,7 @@ def _number(parameters: Parameters, name: str, low: float, high: float) -> float
 
 
 def _time(value: object) -> float:
-    """A NumericDate, or a date and time of RFC 3339 with its offset."""
+    """Parse a NumericDate, or a date and time of RFC 3339 with its offset, to seconds."""
     if isinstance(value, str) and not value.isdigit():
         try:
             moment = datetime.fromisoformat(value)

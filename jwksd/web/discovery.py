@@ -1,4 +1,4 @@
-"""The discovery documents, by which standard clients find everything else by themselves.
+"""The discovery documents: standard clients find every other path in them.
 
 OpenID Connect Discovery 1.0 §3 and RFC 8414 §2; both paths answer the same metadata. There is no
 authorization endpoint: no user logs in here. ``response_types_supported``, which both require, says
@@ -22,7 +22,7 @@ _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 def metadata(issuer: str, algorithms: tuple[str, ...]) -> dict[str, object]:
-    """What the server says of itself. Every URL is below the issuer's."""
+    """Return the metadata of an issuer. Every URL is below the issuer's."""
     base = issuer.rstrip("/")
     return {
         "issuer": issuer,

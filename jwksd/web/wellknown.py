@@ -68,7 +68,7 @@ def respond_key_set(
 
 
 class KeySetResource(JsonResource):
-    """A JWK Set, and how long it may be cached, as they are at each request."""
+    """The set of all live keys, as it is at each request."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -100,12 +100,12 @@ class KeySetResource(JsonResource):
     async def _read_through(self, request: Request) -> None:
         """Read the store first: a client may hold a token that another node has just signed."""
         await self._issuer.refresh()
-        # Never to be repeated without asking the store again.
+        # Without Repeat: the next answer needs the store again.
         respond_key_set(request, self._issuer.key_set(), self._issuer.cache_control)
 
 
 class SingleKeyResource(JsonResource):
-    """The set with one key, which does not change while the key lives."""
+    """The set with one key alone. It does not change while the key lives."""
 
     def __init__(self, issuer: Issuer, key: PublishedKey) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -118,7 +118,7 @@ class SingleKeyResource(JsonResource):
     def _get(self, request: Request) -> None:
         document, cache_control = self._key.document, self._issuer.cache_control
         repeat = self._repeat(document, cache_control)
-        # Elsewhere in the target, or spelt otherwise, a kid is not what decides the answer.
+        # A kid elsewhere in the target, or percent-encoded, does not decide the answer.
         if not request.uri.startswith(b"/") or repeat.hole not in request.path:
             repeat = repeat._replace(same_kind=None)
         respond_key_set(request, document, cache_control, repeat)
@@ -140,7 +140,7 @@ class SingleKeyResource(JsonResource):
 
 
 class WellKnownResource(NotFound):
-    """``jwks.json``, and for each live key a ``<kid>.json``; there is nothing at its own path."""
+    """Has ``jwks.json``, and a ``<kid>.json`` for each live key; its own path is 404."""
 
     isLeaf = False
 

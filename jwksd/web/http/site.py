@@ -1,4 +1,4 @@
-"""The site: the factory of connections, which knows them all and ends them in order."""
+"""The site: the factory of connections, which closes them in order when the server stops."""
 
 from dataclasses import replace
 
@@ -21,10 +21,10 @@ GRACE = 30
 
 
 class Site(server.Site):
-    """The factory of connections, which knows them all.
+    """The factory of connections. It keeps a set of those that are open.
 
-    Nobody reaches a Unix socket by a name, so there a Host says nothing. What is answered on one is
-    therefore remembered apart from what is answered on all others.
+    A Unix socket has no name, so there the Host is not checked. Its answers are therefore
+    remembered apart from those of all other connections.
     """
 
     protocol = FastPathChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
@@ -87,7 +87,7 @@ class Site(server.Site):
             self._logFile.write(line + "\n")
 
     def connection_closed(self, channel: Channel) -> None:
-        """Called by a channel when its connection is gone."""
+        """Forget a channel, which calls this when its connection is lost."""
         self._channels.discard(channel)
         if self._drained is not None and not self._channels:
             drained, self._drained = self._drained, None
