@@ -105,7 +105,7 @@ class Request(server.Request):
         super().write(data)
 
     def _share(self, origin: bytes) -> None:
-        """Let a page read the answer, and send the fields that need a preflight (Fetch §3.2)."""
+        """Let a page read the answer; in a preflight, allow what needs one (Fetch §3.2)."""
         self.setHeader(b"Access-Control-Allow-Origin", origin)
         varies = self.responseHeaders.getRawHeaders(b"vary") or ()
         self.setHeader(b"Vary", b", ".join([*varies, b"Origin"]))

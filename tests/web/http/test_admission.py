@@ -12,8 +12,8 @@ from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
 from jwksd.web.http.admission import Admission, judge, names, origin_of
 from jwksd.web.http.site import Site
+from tests.support.fastpath import FastPathTestCase
 from tests.support.http import JWKS, Connection, get
-from tests.web.http.test_fastpath import FastPathTestCase
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
