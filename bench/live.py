@@ -40,7 +40,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.stores.memory import MemoryStore
-from jwksd.web.http.fastpath import Lane
+from jwksd.web.http.fastpath import FastPath
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 
@@ -48,7 +48,7 @@ ALGORITHM = ALGORITHMS["RS256"]
 
 ASKED = 10
 """Keys whose documents are asked for: as many with few live keys as with many, so that it is their
-number that is measured, and not how many requests the lane knows."""
+number that is measured, and not how many requests the fast path knows."""
 
 
 class SharedKey:
@@ -116,7 +116,7 @@ class LiveServer:
             self_check=self_check,
         )
         # The site's own clock stands still: it would close the connection for being idle.
-        self._site = site = Site(make_root(self._issuer), Clock())
+        site = Site(make_root(self._issuer), Clock())
         site.doStart()
         self._channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40_000))
         self._transport = StringTransport()
@@ -149,7 +149,7 @@ class LiveServer:
         """Seconds per GET of a <kid>.json that nobody has asked for before, over so many."""
 
         def forget() -> None:
-            self._site.lane = Lane()
+            self._channel.fast_path = FastPath()
 
         return self._time_single_keys(number, forget)
 

@@ -43,7 +43,7 @@ SINGLE_KEYS = {
     "known": "time_single_keys",
     "new": "time_new_single_keys",
 }
-"""Of any live key; what is asked for again, which the lane answers; and what it cannot know."""
+"""Of any live key; what is asked for again, which the fast path answers; and what is new to it."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from twisted.python import usage
 from jwksd import __version__
 from jwksd.config.settings import OPTIONS, Option, Settings, resolve
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Faults
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuing.issuer import Issuer
@@ -49,7 +50,6 @@ from jwksd.signals import StopSignals
 from jwksd.storage import make_store
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
 from jwksd.web.endpoints.reuseport import ReusePortEndpoint
-from jwksd.web.faults import Faults
 from jwksd.web.http.admission import Admission, names, origin_of
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root

@@ -53,15 +53,15 @@ class AuthResource(JsonResource):
         as_json = prefers(accept, b"application/json", default=b"application/jwt")
         write, headers = (_json, _JSON) if as_json else (_text_of, _JWT)
 
-        def again() -> bytes | None:
-            """Another token, if one can be had at once; what is wrong is told the ordinary way."""
+        def body() -> bytes | None:
+            """Return another token if that needs no wait; errors go the ordinary path."""
             try:
                 another = self._issuer.mint_now(wish)
             except JwksdError:
                 return None
             return None if another is None else write(another)
 
-        respond(request, 200, write(token), headers, Repeat(again))
+        respond(request, 200, write(token), headers, Repeat(body))
 
 
 def _json(token: Token) -> bytes:

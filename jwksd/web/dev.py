@@ -1,8 +1,8 @@
-"""/dev: what only a developer may do to a running server. It exists with ``--dev`` alone.
+"""/dev: changes to a running server that only a developer may make. It exists with ``--dev``.
 
-``POST /dev?action=NAME`` acts, ``GET /dev`` tells the state, ``GET /dev/keys`` every key with its
-state, ``GET /dev/defects`` the catalogue of wrong tokens. Parameters come from the query, a form or
-a JSON body.
+``POST /dev?action=NAME`` acts. ``GET /dev`` answers the state of the server, ``GET /dev/keys``
+every key with its state, ``GET /dev/defects`` the catalogue of wrong tokens. Parameters come from
+the query, a form or a JSON body.
 """
 
 import re
@@ -14,9 +14,10 @@ from twisted.web.server import Request
 
 from jwksd.dev.clock import DevClock
 from jwksd.dev.defects import DEFECTS
+from jwksd.dev.faults import Fault, Faults
 from jwksd.errors import InvalidParameter
 from jwksd.issuing.issuer import Issuer
-from jwksd.web.faults import KINDS, Fault, Faults
+from jwksd.web.faults import KINDS
 from jwksd.web.http.parameters import Parameters, read_parameters
 from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
 
@@ -26,12 +27,12 @@ _KNOWN = frozenset(
 )
 _LAST_YEAR = 253_402_300_799
 
-Answer = dict[str, object]
-Action = Callable[[Parameters], Answer | Coroutine[Deferred[object], object, Answer]]
+Members = dict[str, object]
+Action = Callable[[Parameters], Members | Coroutine[Deferred[object], object, Members]]
 
 
 class DevResource(JsonResource):
-    """GET tells the state, POST changes it by ``?action=``."""
+    """GET answers the state, POST changes it by ``?action=``."""
 
     def __init__(self, issuer: Issuer, clock: DevClock, faults: Faults) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get, b"POST": self._post})
@@ -78,44 +79,44 @@ class DevResource(JsonResource):
             answer = await answer
         respond_json(request, 200, {"action": name, **answer}, NO_STORE)
 
-    async def _rotate(self, parameters: Parameters) -> Answer:
+    async def _rotate(self, parameters: Parameters) -> Members:
         alg = parameters.get("alg")
         if alg is not None and not isinstance(alg, str):
             raise InvalidParameter("alg must be a string")
         return dict(await self._issuer.rotate(alg))
 
-    async def _reset_keys(self, parameters: Parameters) -> Answer:
+    async def _reset_keys(self, parameters: Parameters) -> Members:
         return {"removed": await self._issuer.reset_keys()}
 
-    async def _reset(self, parameters: Parameters) -> Answer:
-        """Everything as it was at the start: no keys, no faults, real time."""
+    async def _reset(self, parameters: Parameters) -> Members:
+        """Make everything as it was at the start: no keys, no faults, real time."""
         self._clock.release()
         cleared = self._faults.clear()
         return {"removed": await self._issuer.reset_keys(), "cleared": cleared}
 
-    async def _revoke(self, parameters: Parameters) -> Answer:
+    async def _revoke(self, parameters: Parameters) -> Members:
         kid = parameters.get("kid")
         if not isinstance(kid, str):
             raise InvalidParameter("revoke needs kid, the id of a live key")
         await self._issuer.revoke(kid)
         return {"kid": kid}
 
-    def _clock_state(self) -> Answer:
+    def _clock_state(self) -> Members:
         return {
             "now": int(self._clock.seconds()),
             "frozen": self._clock.frozen,
             "offset": round(self._clock.offset),
         }
 
-    def _freeze(self, parameters: Parameters) -> Answer:
+    def _freeze(self, parameters: Parameters) -> Members:
         self._clock.freeze()
         return self._clock_state()
 
-    def _set(self, parameters: Parameters) -> Answer:
+    def _set(self, parameters: Parameters) -> Members:
         self._clock.set(_time(parameters.get("time")))
         return self._clock_state()
 
-    def _advance(self, parameters: Parameters) -> Answer:
+    def _advance(self, parameters: Parameters) -> Members:
         seconds = _number(parameters, "seconds", 0, _LAST_YEAR)
         if seconds is None or self._clock.seconds() + seconds > _LAST_YEAR:
             raise InvalidParameter(
@@ -124,16 +125,16 @@ class DevResource(JsonResource):
         self._clock.advance(seconds)
         return self._clock_state()
 
-    def _release(self, parameters: Parameters) -> Answer:
+    def _release(self, parameters: Parameters) -> Members:
         self._clock.release()
         return self._clock_state()
 
-    def _fault(self, parameters: Parameters) -> Answer:
+    def _fault(self, parameters: Parameters) -> Members:
         fault = self._make_fault(parameters)
         self._faults.add(fault)
         return {"faults": self._faults.describe()}
 
-    def _clear_faults(self, parameters: Parameters) -> Answer:
+    def _clear_faults(self, parameters: Parameters) -> Members:
         return {"cleared": self._faults.clear()}
 
     def _make_fault(self, parameters: Parameters) -> Fault:
@@ -161,7 +162,7 @@ class DevResource(JsonResource):
 
 
 class KeysResource(JsonResource):
-    """Which keys there are, in which state, since and until when, and who still needs them."""
+    """Every key with its state, its times and its use, as ``Issuer.describe_keys`` has them."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -186,7 +187,7 @@ class DefectsResource(JsonResource):
 
 
 def _number(parameters: Parameters, name: str, low: float, high: float) -> float | None:
-    """A JSON number, or its text in a query or form; None when it was not given."""
+    """Return a JSON number, or its text in a query or form; None when it was not given."""
     value = parameters.get(name)
     if value is None:
         return None
@@ -198,7 +199,7 @@ def _number(parameters: Parameters, name: str, low: float, high: float) -> float
 
 
 def _time(value: object) -> float:
-    """A NumericDate, or a date and time of RFC 3339 with its offset."""
+    """Parse a NumericDate, or a date and time of RFC 3339 with its offset, to seconds."""
     if isinstance(value, str) and not value.isdigit():
         try:
             moment = datetime.fromisoformat(value)

@@ -1,4 +1,4 @@
-"""The discovery documents, by which standard clients find everything else by themselves.
+"""The discovery documents: standard clients find every other path in them.
 
 OpenID Connect Discovery 1.0 §3 and RFC 8414 §2; both paths answer the same metadata. There is no
 authorization endpoint: no user logs in here. ``response_types_supported``, which both require, says
@@ -22,7 +22,7 @@ _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 def metadata(issuer: str, algorithms: tuple[str, ...]) -> dict[str, object]:
-    """What the server says of itself. Every URL is below the issuer's."""
+    """Return the metadata of an issuer. Every URL is below the issuer's."""
     base = issuer.rstrip("/")
     return {
         "issuer": issuer,
@@ -48,7 +48,7 @@ class DiscoveryResource(JsonResource):
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
         self._document: Document | None = None
-        self._hosts_told: OrderedDict[str, None] = OrderedDict()
+        self._hosts_warned_of: OrderedDict[str, None] = OrderedDict()
 
     def options_headers(self) -> Headers:
         return PREFLIGHT
@@ -57,20 +57,20 @@ class DiscoveryResource(JsonResource):
         if self._document is None:
             members = metadata(self._issuer.name, self._issuer.algorithms)
             self._document = document(json.dumps(members).encode("utf-8"))
-        self._tell_mismatch(request)
+        self._warn_of_mismatch(request)
         body = self._document.body
         repeat = Repeat(lambda: body, len(body))
         cache_control = b"public, max-age=300"
         respond_document(request, self._document, b"application/json", cache_control, repeat)
 
-    def _tell_mismatch(self, request: Request) -> None:
-        """Log, once a host: a client compares the two (OIDC Discovery §4.3)."""
+    def _warn_of_mismatch(self, request: Request) -> None:
+        """Warn once for each host: a client compares it with the issuer (OIDC Discovery §4.3)."""
         host = header(request, b"host")[:255].decode("ascii", "backslashreplace")
-        if host == urlsplit(self._issuer.name).netloc or host in self._hosts_told:
+        if host == urlsplit(self._issuer.name).netloc or host in self._hosts_warned_of:
             return
-        self._hosts_told[host] = None
-        if len(self._hosts_told) > 100:
-            self._hosts_told.popitem(last=False)
+        self._hosts_warned_of[host] = None
+        if len(self._hosts_warned_of) > 100:
+            self._hosts_warned_of.popitem(last=False)
         self._log.warn(
             "a client asked {host!r} who the issuer is, and was told {issuer}; if it compares the"
             " two it will refuse: start with --issuer and the URL that clients use",

@@ -1,4 +1,4 @@
-"""GET /healthz and GET /readyz: for whoever starts, watches and balances servers."""
+"""GET /healthz and GET /readyz: for supervisors and load balancers."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
 
 
 class HealthResource(JsonResource):
-    """``/healthz``: the process runs and answers."""
+    """``/healthz``: 200 as long as the process answers."""
 
     def __init__(self) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -19,10 +19,10 @@ class HealthResource(JsonResource):
 
 
 class ReadyResource(JsonResource):
-    """``/readyz``: it can sign, and what it publishes verifies what it signs.
+    """``/readyz``: 200 if the server can sign, and its published keys verify its tokens.
 
     Args:
-        why_not: why the server is not ready, or None.
+        why_not: returns why the server is not ready, or None.
     """
 
     def __init__(self, why_not: Callable[[], str | None]) -> None:

@@ -1,4 +1,4 @@
-"""POST /token and POST /introspect: an OAuth 2.0 server for clients that act for themselves.
+"""POST /token and POST /introspect: an OAuth 2.0 server with the grant client_credentials.
 
 Without access control any client id and secret is taken: the id becomes the ``sub`` and the
 ``client_id`` of the token, the secret is not looked at. A client must still say who it is, as it
@@ -24,7 +24,7 @@ _REPEATABLE = frozenset({"audience", "resource"})
 
 
 class Form:
-    """The fields of a request body, each of which was given once unless it may be repeated."""
+    """The fields of a request body. Each is given once, unless it may be repeated."""
 
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
@@ -36,12 +36,12 @@ class Form:
                 raise OAuthError("invalid_request", f"{name:.60} is given more than once")
 
     def get(self, name: str) -> str | None:
-        """The value, or None."""
+        """Return the value of a field, or None."""
         values = self._values.get(name)
         return values[0] if values else None
 
     def require(self, name: str) -> str:
-        """The value.
+        """Return the value of a field.
 
         Raises:
             OAuthError: there is none.
@@ -52,12 +52,12 @@ class Form:
         return value
 
     def all(self, *names: str) -> list[str]:
-        """Every value of these names, in order, each once."""
+        """Return every value of these fields, in order, each once."""
         return list(dict.fromkeys(value for name in names for value in self._values.get(name, [])))
 
 
 class OAuthResource(JsonResource):
-    """An endpoint that reads a form from a client, and errs as RFC 6749 §5.2 says."""
+    """An endpoint that reads a form from a client; its errors are those of RFC 6749 §5.2."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"POST": self._post})
@@ -125,11 +125,11 @@ class IntrospectResource(OAuthResource):
 
 
 def client_id(request: Request, form: Form) -> str:
-    """Who the client says it is, by basic authentication or in the form (RFC 6749 §2.3.1).
+    """Return the client id, from basic authentication or the form (RFC 6749 §2.3.1).
 
     Raises:
-        InvalidClient: it does not say, or not in a way that we read.
-        OAuthError: it says so in both ways.
+        InvalidClient: there is none, or it cannot be read.
+        OAuthError: it is given in both ways.
     """
     authorization = request.getHeader(b"authorization")
     posted = form.get("client_id")
@@ -169,7 +169,7 @@ def _scope(form: Form) -> str | None:
 
 
 def _audience(form: Form) -> str | list[str] | None:
-    """The ``aud`` asked for: one as a string, several as a list, none as None."""
+    """Return the ``aud`` asked for: one as a string, several as a list, none as None."""
     for resource in form.all("resource"):
         if not _is_resource(resource):
             detail = "resource must be an absolute URI without fragment (RFC 8707 §2)"
@@ -187,7 +187,7 @@ def _is_resource(text: str) -> bool:
 
 
 def _code(error: JwksdError) -> str:
-    """The registered code of an error; where none fits, the nearest."""
+    """Return the registered code that fits an error best."""
     if isinstance(error, OAuthError):
         return error.code
     if error.status >= 500:
@@ -196,5 +196,5 @@ def _code(error: JwksdError) -> str:
 
 
 def _description(detail: str) -> str:
-    """RFC 6749 §5.2 allows printable ASCII without quotes and backslashes."""
+    """Return the text in the characters of RFC 6749 §5.2: no quotes, backslashes, non-ASCII."""
     return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in detail)

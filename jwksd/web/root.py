@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Faults
 from jwksd.issuing.issuer import Issuer
 from jwksd.web.auth import AuthResource
 from jwksd.web.dev import DevResource
 from jwksd.web.discovery import DiscoveryResource
-from jwksd.web.faults import Faults, FaultyKeySetResource
+from jwksd.web.faults import FaultyKeySetResource
 from jwksd.web.health import HealthResource, ReadyResource
 from jwksd.web.http.resource import NotFound
 from jwksd.web.oauth import IntrospectResource, TokenResource

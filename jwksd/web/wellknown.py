@@ -10,7 +10,7 @@ from jwksd.issuing.issuer import Issuer, no_such_key
 from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, single_body
 from jwksd.web.http.negotiation import names, none_match
-from jwksd.web.http.repeat import Again, Repeat
+from jwksd.web.http.repeat import CurrentBody, Repeat
 from jwksd.web.http.resource import Headers, JsonResource, Later, NotFound, header, respond
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
@@ -32,7 +32,7 @@ def respond_document(
 ) -> None:
     """Answer GET or HEAD with a document, or with 304 when the client has it already.
 
-    ``repeat`` is for the document; it is fitted to the answer.
+    ``repeat`` gives the document; it is fitted to the answer.
     """
     headers = (
         *_PUBLIC,
@@ -41,18 +41,18 @@ def respond_document(
         (b"Vary", b"Accept"),
     )
     condition = header(request, b"if-none-match")
-    if repeat is not None and condition:  # which siblings meet as their own tags do
-        repeat = repeat._replace(sibling=None)
+    if repeat is not None and condition:  # each key meets it, or not, by a tag of its own
+        repeat = repeat._replace(same_kind=None)
     if none_match(condition, document.etag):
         fields = ((b"Content-Type", media_type), *headers)
         respond(request, 200, document.body, fields, repeat)
     else:
-        repeat = repeat and repeat._replace(again=_emptied(repeat.again))
+        repeat = repeat and repeat._replace(body=_emptied(repeat.body))
         respond(request, 304, b"", headers, repeat)
 
 
-def _emptied(again: Again) -> Again:
-    return lambda: None if again() is None else b""
+def _emptied(body: CurrentBody) -> CurrentBody:
+    return lambda: None if body() is None else b""
 
 
 def respond_key_set(
@@ -68,7 +68,7 @@ def respond_key_set(
 
 
 class KeySetResource(JsonResource):
-    """A JWK Set, and how long it may be cached, as they are at each request."""
+    """The set of all live keys, as it is at each request."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -86,26 +86,26 @@ class KeySetResource(JsonResource):
     def _respond(self, request: Request) -> None:
         document, cache_control = self._issuer.key_set(), self._issuer.cache_control
 
-        def again() -> bytes | None:
+        def body() -> bytes | None:
             return document.body if self.is_current(document, cache_control) else None
 
-        repeat = Repeat(again, len(document.body))
+        repeat = Repeat(body, len(document.body))
         respond_key_set(request, document, cache_control, repeat)
 
     def is_current(self, document: Document, cache_control: bytes) -> bool:
-        """Whether the same answer would be given now."""
+        """Return whether the same answer would be given now."""
         issuer = self._issuer
         return issuer.key_set() is document and issuer.cache_control is cache_control
 
     async def _read_through(self, request: Request) -> None:
-        """Another node may have answered a token, and this request be from who has it."""
+        """Read the store first: a client may hold a token that another node has just signed."""
         await self._issuer.refresh()
-        # Never to be repeated without asking the store again.
+        # Without Repeat: the next answer needs the store again.
         respond_key_set(request, self._issuer.key_set(), self._issuer.cache_control)
 
 
 class SingleKeyResource(JsonResource):
-    """The set with one key, which does not change while the key lives."""
+    """The set with one key alone. It does not change while the key lives."""
 
     def __init__(self, issuer: Issuer, key: PublishedKey) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -118,29 +118,29 @@ class SingleKeyResource(JsonResource):
     def _get(self, request: Request) -> None:
         document, cache_control = self._key.document, self._issuer.cache_control
         repeat = self._repeat(document, cache_control)
-        # Elsewhere in the target, or spelt otherwise, a kid is not what decides the answer.
-        if not request.uri.startswith(b"/") or repeat.slot not in request.path:
-            repeat = repeat._replace(sibling=None)
+        # A kid elsewhere in the target, or percent-encoded, does not decide the answer.
+        if not request.uri.startswith(b"/") or repeat.hole not in request.path:
+            repeat = repeat._replace(same_kind=None)
         respond_key_set(request, document, cache_control, repeat)
 
     def _repeat(self, document: Document, cache_control: bytes) -> Repeat:
         key, issuer = self._key, self._issuer
 
-        def again() -> bytes | None:
+        def body() -> bytes | None:
             current = issuer.find_key(key.kid) is key and issuer.cache_control is cache_control
             return document.body if current else None
 
-        def sibling(kid: bytes) -> tuple[bytes, bytes] | None:
+        def same_kind(kid: bytes) -> tuple[bytes, bytes] | None:
             other = issuer.find_key(kid.decode("latin-1"))
             if other is None or issuer.cache_control is not cache_control:
                 return None
             return single_body(other.member), other.etag
 
-        return Repeat(again, len(document.body), key.kid.encode("ascii"), sibling)
+        return Repeat(body, len(document.body), key.kid.encode("ascii"), same_kind)
 
 
 class WellKnownResource(NotFound):
-    """``jwks.json``, and for each live key a ``<kid>.json``; there is nothing at its own path."""
+    """Has ``jwks.json``, and a ``<kid>.json`` for each live key; its own path is 404."""
 
     isLeaf = False
 

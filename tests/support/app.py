@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Faults
 from jwksd.interfaces import IStore
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.pertoken import PerToken
@@ -18,7 +19,6 @@ from jwksd.issuing.rotating import Rotation
 from jwksd.issuing.selfcheck import Check, SelfCheck, no_check
 from jwksd.lifecycle.plan import Schedule, make_schedule
 from jwksd.stores.memory import MemoryStore
-from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root
 from tests.support.keys import NOW, KeysInOrder
 

@@ -8,6 +8,7 @@ from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from jwksd.errors import TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
@@ -64,3 +65,17 @@ class NothingReady:
     def take_now(self, alg: str) -> KeyPair | None:
         """None, always."""
         return None
+
+
+class FullSource(NothingReady):
+    """A source with a full queue."""
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        raise TooManyWaiting("full", retry_after=7)
+
+
+class BrokenSource(NothingReady):
+    """A source with a bug."""
+
+    def take(self, alg: str) -> "Deferred[KeyPair]":
+        raise RuntimeError("secret")

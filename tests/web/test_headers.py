@@ -14,7 +14,7 @@ from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
-from tests.web.http.test_site import Connection
+from tests.support.http import JWKS, Connection
 
 KEY_SETS = ("/.well-known/jwks.json", "/.well-known/{kid}.json")
 METADATA = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
@@ -141,3 +141,55 @@ class DocumentHeaderTests(HeadersTestCase):
                 self.assertIn(old, octets)
                 spoilt = octets.replace(old, new, 1)
                 self.assertIn(note, complaints(lint("GET", spoilt)))
+
+
+class NoSniffTests(HeadersTestCase):
+    """No browser takes an answer for something else than its Content-Type says."""
+
+    def assert_said_once(self, octets: bytes, status: int) -> None:
+        found = [value for name, value in parse(octets)[1] if name == b"X-Content-Type-Options"]
+        self.assertEqual((octets[9:12], found), (b"%d" % status, [b"nosniff"]), octets)
+
+    def test_every_kind_of_answer_says_nosniff(self) -> None:
+        """Documents, tokens, problems and empty answers, when they are repeated too."""
+        issuer, kid = self.make("rotating")
+        site = Site(make_root(issuer), Clock())
+        single, host = f"/.well-known/{kid}.json", ("Host", "localhost:8080")
+        for method, path, fields, status in (
+            *((method, path, [], 200) for method in ("GET", "HEAD") for path in METADATA),
+            *((method, path, [], 200) for method in ("GET", "HEAD") for path in (JWKS, single)),
+            ("GET", JWKS, [("If-None-Match", "*")], 304),
+            ("POST", "/auth", [], 200),
+            ("POST", "/auth", [("Accept", "application/json")], 200),
+            ("POST", "/auth?expired=maybe", [], 400),
+            ("POST", "/token", [], 401),
+            ("GET", "/healthz", [], 200),
+            ("GET", "/readyz", [], 200),
+            ("GET", "/nothing", [], 404),
+            ("GET", f"/.well-known/{'A' * 43}.json", [], 404),
+            ("GET", "/auth", [], 405),
+            ("POST", "/auth", [("Origin", "https://evil.example")], 403),
+            ("OPTIONS", "/auth", [], 204),
+            ("GET", JWKS, [host], 400),  # two of Host
+        ):
+            with self.subTest(method=method, path=path, fields=fields):
+                for _ in range(2):
+                    self.assert_said_once(self.ask(site, method, path, [host, *fields]), status)
+
+    def test_an_error_without_a_request_says_nosniff(self) -> None:
+        """What is no request, a head that is too large, and a request that never ends."""
+        issuer, _ = self.make("rotating")
+        for octets, status in (
+            (b"GARBAGE\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\n" + b"X-A: 0123456789\r\n" * 2_000, 431),
+            (b"GET /" + b"x" * 20_000, 431),
+            (b"GET / HTTP/1.1\r\nHost:", 408),
+        ):
+            with self.subTest(octets=octets[:30]):
+                clock = Clock()
+                connection = Connection(Site(make_root(issuer), clock))
+                connection.send(octets)
+                if not connection.received:
+                    clock.advance(60)
+                self.assert_said_once(connection.received, status)
+                connection.lose()

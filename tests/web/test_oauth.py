@@ -14,8 +14,7 @@ from jwksd.errors import JwksdError, Overloaded
 from jwksd.web.oauth import _code, _description
 from tests.support.app import make_app
 from tests.support.http import HttpTestCase
-from tests.support.keys import NOW
-from tests.web.test_resources import BrokenSource, FullSource
+from tests.support.keys import NOW, BrokenSource, FullSource
 
 ISSUER = "http://localhost:8080"
 GRANT = [("grant_type", "client_credentials")]

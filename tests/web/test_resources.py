@@ -9,14 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import getChildForRequest
 from twisted.web.test.requesthelper import DummyRequest
 
-from jwksd.errors import TooManyWaiting
 from jwksd.jose.keys import KeyPair
 from jwksd.web.root import make_root
 from tests.support.app import make_app, make_issuer
-from tests.support.http import HttpTestCase
-from tests.support.keys import NOW, NothingReady, key_pair
-
-JWKS = "/.well-known/jwks.json"
+from tests.support.http import JWKS, HttpTestCase
+from tests.support.keys import NOW, BrokenSource, FullSource, NothingReady, key_pair
 
 
 class AuthTests(HttpTestCase):
@@ -134,20 +131,6 @@ class LastWaiter(NothingReady):
         return Deferred(cancel)
 
 
-class FullSource(NothingReady):
-    """A source with a full queue."""
-
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        raise TooManyWaiting("full", retry_after=7)
-
-
-class BrokenSource(NothingReady):
-    """A source with a bug."""
-
-    def take(self, alg: str) -> "Deferred[KeyPair]":
-        raise RuntimeError("secret")
-
-
 class DocumentTests(HttpTestCase):
     def mint(self) -> str:
         _, body = self.request("POST", "/auth", headers={"Accept": "application/json"})
@@ -180,7 +163,7 @@ class DocumentTests(HttpTestCase):
                 self.assertIn(wanted, problem["detail"])
 
     def test_the_headers_are_those_of_the_contract(self) -> None:
-        """Revalidate always, share with any origin, vary by Accept, never sniff."""
+        """Revalidate always, share with any origin, vary by Accept."""
         response, _ = self.request("GET", JWKS)
         for name, value in (
             ("content-type", "application/json"),

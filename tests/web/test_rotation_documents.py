@@ -29,8 +29,8 @@ from jwksd.lifecycle.plan import make_schedule
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
+from tests.support.http import Connection
 from tests.support.keys import NOW, PRIVATE_MEMBERS, NothingReady, assert_public
-from tests.web.http.test_site import Connection
 
 ROUNDS = 2_000
 GETS = 5

@@ -6,6 +6,8 @@ from typing import Any
 from twisted.internet import main, tcp
 from twisted.internet.interfaces import IListeningPort
 
+from jwksd.web.http.twistednames import SMALL_READS, missing
+
 READ = 8192
 """Octets. To make room for Twisted's 64 KiB and give it back takes as long as to read a request."""
 
@@ -23,5 +25,5 @@ class SmallReads(tcp.Server):
 
 def read_little(port: IListeningPort) -> None:
     """Have the connections of a plain TCP port be such."""
-    if type(port) is tcp.Port:
+    if type(port) is tcp.Port and not missing(SMALL_READS):
         port.transport = SmallReads

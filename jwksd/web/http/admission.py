@@ -1,12 +1,12 @@
-"""Which requests are let in, whatever they ask for: a pure judgement of their header fields.
+"""Which requests are let in, whatever they ask for: a pure function of their header fields.
 
-A server that only this machine can reach is reached by every page that a browser on it opens. A
-page may give its own name the address of this machine (DNS rebinding); then the browser takes our
-answers for that page's own, and tells us its name as Host.
+A server on loopback can be reached by every page that a browser on this machine opens. A page may
+give its own name the address of this machine (DNS rebinding); then the browser takes our answers
+for that page's own, and sends its name as Host.
 
 And a page of any site may send a POST here without being asked, as a form does. It cannot read the
-answer, but keys would be made and removed all the same. Browsers tell from where a request comes,
-by Sec-Fetch-Site and Origin, which no page can change; other clients send neither.
+answer, but keys would be made and removed all the same. Browsers say where a request comes from
+in Sec-Fetch-Site and Origin, which no page can change; other clients send neither.
 """
 
 import re
@@ -25,7 +25,7 @@ _LOCAL = b"localhost"
 _HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|((?:[a-z0-9_-]+\.)*[a-z0-9_-]+)\.?)(?::[0-9]*)?")
 
 _PORTS = {"http": ":80", "https": ":443"}
-"""Which browsers leave out."""
+"""The ports that browsers leave out."""
 
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _OWN_SITES = ((b"same-origin",), (b"none",))
@@ -49,17 +49,17 @@ class Admission:
     cors_origins: frozenset[bytes] = frozenset()
 
     def listed(self, origins: Sequence[bytes]) -> bytes | None:
-        """The origin in these Origin fields, if it is one of ``cors_origins``."""
+        """Return the origin in these Origin fields, if it is one of ``cors_origins``."""
         return origins[0] if len(origins) == 1 and origins[0] in self.cors_origins else None
 
 
 def names(hosts: Iterable[bytes]) -> frozenset[bytes]:
-    """The names of a server that may be called by these hosts, and by those of every machine."""
+    """Return the names of a server that is called by these hosts, and by those of loopback."""
     return frozenset({_LOCAL, *map(_name, hosts)}) - {b""}
 
 
 def origin_of(url: str) -> bytes:
-    """The origin of a URL, as browsers write it (RFC 6454 §6.2)."""
+    """Return the origin of a URL, as browsers write it (RFC 6454 §6.2)."""
     parts = urlsplit(url.lower())
     authority = parts.netloc.rpartition("@")[2].removesuffix(_PORTS.get(parts.scheme, ""))
     return f"{parts.scheme}://{authority}".encode("ascii")
@@ -73,7 +73,7 @@ def judge(
     origins: Sequence[bytes],
     sites: Sequence[bytes],
 ) -> JwksdError | None:
-    """Why a request is refused, or None.
+    """Return the error that refuses a request, or None.
 
     Args:
         admission: what is let in.
@@ -96,9 +96,9 @@ def judge(
 
 
 def _are_own(admission: Admission, hosts: Sequence[bytes], origins: Sequence[bytes]) -> bool:
-    """Whether there is one origin, and it is the issuer's or that of the host which was asked.
+    """Return whether there is one origin, that of the issuer or of the Host.
 
-    A proxy may have taken TLS off, so a host has two.
+    A proxy may have terminated TLS, so a host has two origins.
     """
     if len(origins) != 1:
         return False
@@ -115,7 +115,7 @@ def _origins_of(host: bytes) -> Sequence[bytes]:
 
 @lru_cache(maxsize=1024)
 def _name(host: bytes) -> bytes:
-    """The name in a Host, in lower case, without port and last dot; empty where there is none.
+    """Return the name in a Host, in lower case, without port and last dot, or an empty one.
 
     It is ``localhost`` for what no page can have as a name of its own: IP addresses, and the names
     below localhost (RFC 6761 §6.3).

@@ -1,4 +1,4 @@
-"""The channel: one connection, twisted.web's, that answers what is no request, and ends in order.
+"""The channel: a connection of twisted.web that answers bad requests, and ends in order.
 
 The laws of the channel:
 1. Bytes that are no request are answered with a problem document, then the connection is closed.
@@ -27,10 +27,10 @@ from jwksd.web.http.admission import Admission
 from jwksd.web.http.resource import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
-"""Digits of a Content-Length; a body of that many octets has no end."""
+"""Digits of the longest Content-Length; longer bodies would never end."""
 
 _BARE = re.compile(rb"[\0\r\n]")
-"""No field line has one of these (RFC 9110 §5.5); another may take it for the end of a line."""
+"""Octets that no field line has (RFC 9110 §5.5); other parsers may end the line at one."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -53,44 +53,46 @@ class Channel(http.HTTPChannel):
         return persistent and not self.site.draining
 
     def pauseProducing(self) -> None:
-        """The client takes no more answers for now: read no more requests of it.
+        """Read no more requests while the client takes no answers.
 
-        twisted.web goes on with requests that it has read already, and goes on reading when it is
-        told so from within a request; then answers that nobody takes would fill the memory.
+        twisted.web goes on with requests that it has read already, and does not stop reading
+        while it handles one; then answers that nobody takes would fill the memory.
         """
         super().pauseProducing()
         self.paused = True
         self._networkProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The client has taken what there was: go on where we stopped."""
+        """Go on reading requests: the client has taken all answers."""
         self.paused = False
         super().resumeProducing()
         self._networkProducer.resumeProducing()
         self.dataReceived(b"")
 
     def readConnectionLost(self) -> None:
-        """The client sends no more: write what is written already, and give up the rest."""
+        """Close the connection once all that is written is sent: the client sends no more."""
         self.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Never called: we do not close our half alone."""
+        """Do nothing; never called, because we do not close our half alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.site.connection_closed(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self._tell(HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets"))
+        self._write_problem(
+            HeadTooLarge(f"a line of the head is longer than {self.MAX_LENGTH} octets")
+        )
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self._tell(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
+            self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
 
     def drain(self) -> None:
-        """Close now if no request has begun, else after the one that has."""
+        """Close the connection now, or after the request that has begun."""
         if self.requests:
             self.persistent = 0
         else:
@@ -112,7 +114,7 @@ class Channel(http.HTTPChannel):
         super()._finishRequestBody(data)
 
     def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
-        # twisted.web takes the coding "identity", which RFC 9112 §7 took away, and gives a length
+        # twisted.web accepts the coding "identity", which RFC 9112 §7 removed, and passes a length
         # of thousands of digits to int(), which raises.
         unknown_coding = name == b"Transfer-Encoding" and value.lower() != b"chunked"
         if unknown_coding or (name == b"Content-Length" and len(value) > _LONGEST_LENGTH):
@@ -131,14 +133,15 @@ class Channel(http.HTTPChannel):
             error = HeadTooLarge(f"the head has more than {self.maxHeaders} fields")
         else:
             error = MalformedRequest("the request is not well-formed HTTP/1.1 (RFC 9112)")
-        self._tell(error)
+        self._write_problem(error)
         self.loseConnection()
 
-    def _tell(self, error: JwksdError) -> None:
-        """Write an error where there is no request to answer."""
+    def _write_problem(self, error: JwksdError) -> None:
+        """Write an error as a problem document, where there is no request to answer."""
         body = problem(error)
         reason = HTTPStatus(error.status).phrase.encode("ascii")
         fields = [
+            (b"X-Content-Type-Options", b"nosniff"),
             (b"Server", b"jwksd"),
             (b"Date", datetimeToString()),
             (b"Connection", b"close"),

@@ -8,10 +8,10 @@ _ENTITY_TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 @lru_cache(maxsize=256)
 def quality(accept: bytes, media_type: bytes) -> tuple[float, bool]:
-    """How much an Accept field wants a media type (RFC 9110 §12.5.1), and whether it names it.
+    """Return how much an Accept field wants a media type (RFC 9110 §12.5.1), and if it names it.
 
     The quality is 0 to 1 and comes from the most specific range that matches: the type itself,
-    then ``type/*``, then ``*/*``. A range that cannot be read is passed over; an empty field
+    then ``type/*``, then ``*/*``. A range that cannot be parsed is ignored; an empty field
     accepts everything.
     """
     if not accept.strip():
@@ -37,18 +37,18 @@ def _media_ranges(accept: bytes) -> list[tuple[bytes, float]]:
 
 
 def prefers(accept: bytes, wanted: bytes, default: bytes) -> bool:
-    """Whether ``wanted`` is to be sent in place of ``default``: it is liked better."""
+    """Return whether ``wanted`` has a higher quality than ``default``."""
     return quality(accept, wanted)[0] > quality(accept, default)[0]
 
 
 def names(accept: bytes, wanted: bytes, default: bytes) -> bool:
-    """Whether ``wanted`` is named in the field, and ``default`` is not liked better."""
-    liking, named = quality(accept, wanted)
-    return named and liking > 0 and liking >= quality(accept, default)[0]
+    """Return whether the field names ``wanted``, and ``default`` has no higher quality."""
+    wish, named = quality(accept, wanted)
+    return named and wish > 0 and wish >= quality(accept, default)[0]
 
 
 def none_match(field: bytes, etag: bytes) -> bool:
-    """The result of If-None-Match (RFC 9110 §13.1.2) for a representation with this strong tag.
+    """Return the result of If-None-Match (RFC 9110 §13.1.2) for a document with this strong tag.
 
     False means that the client has it already: the answer to GET and HEAD is 304. Tags are
     compared weakly (§8.8.3.2).

@@ -26,7 +26,7 @@ _READABLE = "application/json, application/x-www-form-urlencoded and multipart/f
 
 
 def read_body(request: Request) -> bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
         ContentTooLarge: it is larger than ``MAX_BODY`` octets.
@@ -39,7 +39,7 @@ def read_body(request: Request) -> bytes:
 
 
 def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
-    """All parameters of a request that are known, by name: those of the query, and of the body.
+    """Return the known parameters of a request by name, from its query and its body.
 
     From query and form the values are strings; from a JSON body they are what JSON has.
 
@@ -58,7 +58,7 @@ def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
 
 
 def read_form(request: Request) -> list[tuple[str, str]]:
-    """The fields of an urlencoded body, in order; the query does not count (RFC 6749 §3.2).
+    """Return the fields of an urlencoded body, in order, without the query (RFC 6749 §3.2).
 
     Raises:
         ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
@@ -86,7 +86,7 @@ def _merge(parameters: Parameters, pairs: Pairs) -> None:
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two JSON values are the same; 1 and true are equal in Python, and differ in JSON."""
+    """Return whether two JSON values are equal; 1 and true are equal in Python, not in JSON."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -110,8 +110,8 @@ def _media_type(content_type: bytes) -> str:
 def _form_pairs(
     form: bytes, where: str, known: frozenset[str] | None = None
 ) -> list[tuple[str, str]]:
-    """The fields of an urlencoded form. What is not known is passed over, whatever its octets."""
-    # Read as Latin-1, every octet is the character of its number, and can be had back.
+    """Return the known fields of an urlencoded form; others are ignored, whatever their octets."""
+    # As Latin-1 every octet becomes one character, so that the octets can be restored.
     text = form.decode("latin-1")
     try:
         fields = parse_qsl(
@@ -130,7 +130,7 @@ def _form_pairs(
 def _multipart_pairs(
     body: bytes, content_type: str, known: frozenset[str]
 ) -> list[tuple[str, str]]:
-    # Imported late: few clients send this, and every start would pay for it.
+    # Imported here: few clients send this, and the import would slow every start.
     from multipart import MultipartError, MultipartParser, parse_options_header
 
     boundary = parse_options_header(content_type)[1].get("boundary", "")

@@ -1,8 +1,8 @@
-"""The request: twisted.web's, with a bounded body, problem documents, and its line in the log.
+"""The request: that of twisted.web, with a bounded body, problem documents, and a log line.
 
 The laws of the request:
-1. A body is never kept beyond ``MAX_BODY`` octets. What exceeds it is read and dropped, so that the
-   client gets to see the answer.
+1. A body is never kept beyond ``MAX_BODY`` octets. The rest is read and dropped, so that the
+   client sees the answer.
 2. The access log never holds a query: clients put passwords there.
 3. No resource sees a request that is not let in.
 """
@@ -46,7 +46,7 @@ class Request(server.Request):
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        # One octet too many is kept, by which read_body sees that there were more.
+        # One octet more is kept, so that read_body sees that the body is too large.
         self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
 
     def process(self) -> None:
@@ -67,7 +67,7 @@ class Request(server.Request):
             self._refuse(error)
 
     def _judge(self) -> JwksdError | None:
-        """Why it is not let in, or None."""
+        """Return the error that refuses the request, or None."""
         admission, lines = self.channel.admission, self.requestHeaders.getRawHeaders
         origins = lines(b"origin") or ()
         self.listed_origin = admission.listed(origins)
@@ -105,7 +105,7 @@ class Request(server.Request):
         super().write(data)
 
     def _share(self, origin: bytes) -> None:
-        """Let a page read the answer, and send what it must ask leave for before (Fetch §3.2)."""
+        """Let a page read the answer; in a preflight, allow what needs one (Fetch §3.2)."""
         self.setHeader(b"Access-Control-Allow-Origin", origin)
         varies = self.responseHeaders.getRawHeaders(b"vary") or ()
         self.setHeader(b"Vary", b", ".join([*varies, b"Origin"]))
@@ -118,7 +118,7 @@ class Request(server.Request):
         return reason
 
     def _accept_absolute_form(self) -> None:
-        """``GET http://host/path``: a server must accept it (RFC 9112 §3.2.2)."""
+        """Take ``GET http://host/path`` for ``GET /path``, as a server must (RFC 9112 §3.2.2)."""
         try:
             target = urlsplit(self.uri)
         except ValueError:
@@ -129,17 +129,19 @@ class Request(server.Request):
 
 
 def access_log_line(timestamp: str, request: http.Request) -> str:
-    """A line of the access log: common log format, without the query."""
-    return log_line(request.getClientAddress(), timestamp, told(request), request.sentLength)
+    """Return the line of the access log about a request: common log format, without the query."""
+    return log_line(
+        request.getClientAddress(), timestamp, request_summary(request), request.sentLength
+    )
 
 
-def log_line(address: IAddress, timestamp: str | None, what: str, length: int) -> str:
-    """A line of the access log about an answer with a body of so many octets."""
-    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {what} {length or '-'}"
+def log_line(address: IAddress, timestamp: str | None, summary: str, length: int) -> str:
+    """Return the line of the access log about an answer whose body has so many octets."""
+    return f"{getattr(address, 'host', None) or '-'} - - {timestamp} {summary} {length or '-'}"
 
 
-def told(request: http.Request) -> str:
-    """What the access log tells of a request and its answer, client, time and length aside."""
+def request_summary(request: http.Request) -> str:
+    """Return request line and status, which the access log has between time stamp and length."""
     path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
     method = request.method[:20].decode("ascii", "backslashreplace")
     version = request.clientproto.decode("ascii", "backslashreplace")

@@ -1,8 +1,8 @@
-"""The resource that all others are: JSON in every answer, errors included, and no magic names.
+"""The base class of all resources: JSON in every answer, errors included, and no magic names.
 
 twisted.web looks up ``render_<METHOD>`` by the bytes of the request line, answers unknown methods
 with 501 in HTML, and unknown paths too. ``JsonResource`` takes a table of methods instead, and
-answers what it does not know in one voice.
+answers everything else with a problem document.
 """
 
 import json
@@ -36,12 +36,12 @@ def respond(
     headers: Headers = (),
     repeat: Repeat | None = None,
 ) -> None:
-    """Answer a request, whatever its method; the one way out for every answer.
+    """Answer a request, whatever its method. Every answer to a request is given here.
 
     HEAD gets the headers of GET (RFC 9110 §9.3.2); 204 and 304 get no Content-Length (§8.6).
 
     Args:
-        repeat: how the same request is to be answered again, with the same status and headers.
+        repeat: how to answer the same request from now on, with the same status and headers.
     """
     request.repeat = repeat  # type: ignore[attr-defined]  # ours has it: see request.Request
     request.setResponseCode(status, _PHRASES.get(status))
@@ -62,7 +62,7 @@ def respond_json(
 
 
 def problem(error: JwksdError) -> bytes:
-    """The problem document of an error (RFC 9457 §3)."""
+    """Return the problem document of an error (RFC 9457 §3)."""
     members = {
         "type": f"urn:jwksd:problem:{error.slug}",
         "title": error.title,
@@ -73,18 +73,18 @@ def problem(error: JwksdError) -> bytes:
 
 
 def problem_headers(error: JwksdError) -> list[tuple[bytes, bytes]]:
-    """The header fields of an answer that is a problem document."""
+    """Return the header fields of an answer that is a problem document."""
     own = [(name.encode("ascii"), value.encode("ascii")) for name, value in error.headers.items()]
     return [(b"Content-Type", b"application/problem+json"), *NO_STORE, *own]
 
 
 def respond_problem(request: Request, error: JwksdError) -> None:
-    """Answer with what went wrong."""
+    """Answer with the problem document of an error."""
     respond(request, error.status, problem(error), problem_headers(error))
 
 
 def error_of(request: Request, failure: Failure) -> JwksdError:
-    """The error in a failure; what is none of ours is logged, and told as a fault of ours."""
+    """Return the error in a failure; any other exception is logged, and becomes a 500."""
     if isinstance(failure.value, JwksdError):
         return failure.value
     _log.failure("{method} failed", failure, method=request.method)
@@ -92,7 +92,7 @@ def error_of(request: Request, failure: Failure) -> JwksdError:
 
 
 def header(request: http.Request, name: bytes) -> bytes:
-    """A request header: its field lines as one list (RFC 9110 §5.3), empty when there is none."""
+    """Return the lines of a header field joined (RFC 9110 §5.3), empty where there is none."""
     return b", ".join(request.requestHeaders.getRawHeaders(name) or ())
 
 
@@ -130,11 +130,11 @@ class JsonResource(Resource):
         return NOT_DONE_YET
 
     def refuse(self, request: Request, error: JwksdError) -> None:
-        """Answer with an error: a problem document, save where an RFC has its own form."""
+        """Answer with an error: a problem document, unless an RFC defines another form."""
         respond_problem(request, error)
 
     def options_headers(self) -> Headers:
-        """Header fields of the answer to OPTIONS, beside Allow."""
+        """Return the header fields of the answer to OPTIONS, beside Allow."""
         return ()
 
     def _render_unhandled(self, request: Request) -> None:
@@ -166,7 +166,7 @@ class JsonResource(Resource):
 
 
 class Later(JsonResource):
-    """A resource that is found when something has been waited for."""
+    """A resource that is looked up after a wait."""
 
     isLeaf = True
 
@@ -185,7 +185,7 @@ class Later(JsonResource):
 
 
 class NotFound(Resource):
-    """Where nothing is: 404 for every method, and for every path below."""
+    """Answers 404, for every method and for every path below."""
 
     isLeaf = True
 

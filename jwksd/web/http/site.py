@@ -1,4 +1,4 @@
-"""The site: the factory of connections, which knows them all and ends them in order."""
+"""The site: the factory of connections, which closes them in order when the server stops."""
 
 from dataclasses import replace
 
@@ -10,22 +10,24 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel
-from jwksd.web.http.fastpath import Entry, Lane, LaneChannel, Template
+from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
+from jwksd.web.http.twistednames import FAST_PATH, missing
 
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""
 
 
 class Site(server.Site):
-    """The factory of connections, which knows them all.
+    """The factory of connections. It keeps a set of those that are open.
 
-    Nobody reaches a Unix socket by a name, so there a Host says nothing. What is answered on one is
-    therefore remembered apart from what is answered on all others.
+    A Unix socket has no name, so there the Host is not checked. Its answers are therefore
+    remembered apart from those of all other connections.
     """
 
-    protocol = LaneChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
+    protocol = FastPathChannel  # type: ignore[assignment]  # without the wrapper that may speak HTTP/2
     requestFactory = Request
 
     _log = Logger()
@@ -48,19 +50,28 @@ class Site(server.Site):
         self.access_log = access_log
         self.admission = Admission()
         """Which requests are let in. It may be set until the first connection."""
-        self.lane = Lane()
-        self.unix_lane = Lane()
+        self.fast_path = FastPath()
+        self.unix_fast_path = FastPath()
+        self._choose_channel()
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
 
+    def _choose_channel(self) -> None:
+        names = missing(FAST_PATH)
+        if names:
+            self.protocol = Channel  # type: ignore[assignment]
+            self._log.warn(
+                "this version of Twisted has no {names}: the server does without its fast path",
+                names=", ".join(names),
+            )
+
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
-        channel: LaneChannel = super().buildProtocol(addr)
-        if isinstance(addr, UNIXAddress):
-            channel.admission = replace(self.admission, check_host=False)
-            channel.lane = self.unix_lane
-        else:
-            channel.admission, channel.lane = self.admission, self.lane
+        channel: Channel = super().buildProtocol(addr)
+        is_unix = isinstance(addr, UNIXAddress)
+        channel.admission = replace(self.admission, check_host=False) if is_unix else self.admission
+        if isinstance(channel, FastPathChannel):
+            channel.fast_path = self.unix_fast_path if is_unix else self.fast_path
         self._channels.add(channel)
         return channel
 
@@ -68,15 +79,15 @@ class Site(server.Site):
         if self.access_log:
             super().log(request)
 
-    def log_repeated(self, channel: Channel, entry: Entry | Template) -> None:
-        """The line that ``log`` would write of an answer that was repeated."""
+    def log_repeated(self, channel: Channel, answer: RememberedAnswer) -> None:
+        """Write the line that ``log`` would write of an answer that was repeated."""
         if self._logFile is not None:
             address = channel.transport.getPeer()
-            line = log_line(address, self._logDateTime, entry.told, entry.length)
+            line = log_line(address, self._logDateTime, answer.summary, answer.length)
             self._logFile.write(line + "\n")
 
     def connection_closed(self, channel: Channel) -> None:
-        """Called by a channel when its connection is gone."""
+        """Forget a channel, which calls this when its connection is lost."""
         self._channels.discard(channel)
         if self._drained is not None and not self._channels:
             drained, self._drained = self._drained, None

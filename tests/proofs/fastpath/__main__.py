@@ -1,4 +1,4 @@
-"""``python -m tests.proofs.fastpath``: a million requests, through the lane and without it."""
+"""``python -m tests.proofs.fastpath``: a million requests, through the fast path and without it."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ WORLDS = 20
 """Of one piece of work."""
 
 LEAST_SHARE = 0.3
-"""Of the answers that have to come through the lane; else little would be proved."""
+"""Of the answers that have to come through the fast path; else little would be proved."""
 
 
 def work(seed: int, requests: int) -> Iterator[list[str]]:
@@ -51,7 +51,7 @@ def prove_raw() -> "tuple[Counter[str], str | None]":
 
 
 def main() -> int:
-    """The exit code: 1 when the two could be told apart, or the lane was hardly used."""
+    """The exit code: 1 when the two differ, or the fast path was hardly used."""
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.fastpath", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -67,8 +67,8 @@ def main() -> int:
     if difference is not None:
         print(difference)
         return 1
-    share = counts["through the lane"] / max(1, counts["answered"])
-    print(f"no difference; {share:.0%} of the answers came through the lane")
+    share = counts["through the fast path"] / max(1, counts["answered"])
+    print(f"no difference; {share:.0%} of the answers came through the fast path")
     return 0 if options.raw or share >= LEAST_SHARE else 1
 
 

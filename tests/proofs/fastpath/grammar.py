@@ -156,7 +156,7 @@ class Grammar:
         return self._random.choice(self._favourites)
 
     def _repeatable(self) -> bytes:
-        """Most often one that the lane takes."""
+        """Most often one that the fast path takes."""
         request = b""
         for _ in range(5):
             request = self._plain() if self._random.random() < 0.6 else self._varied()

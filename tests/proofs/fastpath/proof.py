@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from jwksd.dev.faults import Fault
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.faults import KINDS, Fault
+from jwksd.web.faults import KINDS
 from tests.proofs.fastpath.grammar import Grammar
 from tests.proofs.fastpath.sites import Different, Options, Side, TwinClient, Twins, errors_logged
 
@@ -61,7 +62,7 @@ class World:
         """Live through all of it, and count.
 
         Raises:
-            Different: the sites could be told apart.
+            Different: the answers of the two sites differ.
         """
         with self._twins.moment.everywhere(), errors_logged() as errors:
             self._mint()
@@ -72,7 +73,7 @@ class World:
         if errors:
             raise Different(f"an error was logged: {errors[0]}")
         self.counts["answered"] = self._twins.ordinary.site.answered
-        self.counts["through the lane"] = self._twins.lane.site.repeated
+        self.counts["through the fast path"] = self._twins.fast.site.repeated
         return self.counts
 
     def _choose(self) -> Options:

@@ -29,8 +29,8 @@ from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
 from tests.proofs.fastpath.grammar import JWKS
 from tests.proofs.fastpath.sites import Different, Moment, Options, TwinClient, Twins, errors_logged
+from tests.support.raw import UNKNOWN_KID, Wire, decoded, message
 from tests.web import test_raw_http
-from tests.web.test_raw_http import UNKNOWN_KID, decoded, message
 
 ON_A_SOCKET = "test_a_client_that_does_not_read_is_not_read_from"
 """The one test that asks the system about its socket; ``test_misbehaving`` has its counterpart."""
@@ -78,7 +78,7 @@ class NoSocket:
         pass
 
 
-class MemoryWire(test_raw_http.Wire):
+class MemoryWire(Wire):
     """A connection of the suite that leads to both sites."""
 
     made: "list[MemoryWire]" = []
@@ -175,7 +175,7 @@ class Replay:
         self.twins = Twins(Options(dev=True))
 
     def whole(self, sent: Sequence[bytes]) -> None:
-        """As it was sent, twice: the second time the lane knows what it can know."""
+        """As it was sent, twice: the second time the fast path knows what it can know."""
         adapted = self._adapted(sent)
         for _ in range(2):
             self._feed(adapted)
@@ -240,7 +240,7 @@ def replay_all(streams: Sequence[Sequence[bytes]], *, every: int = 1) -> Counter
     """Send all of them again, whole and, where they are short, in two pieces at every such octet.
 
     Raises:
-        Different: the sites could be told apart.
+        Different: the answers of the two sites differ.
     """
     counts: Counter[str] = Counter()
     with replaying() as replay:
@@ -250,6 +250,6 @@ def replay_all(streams: Sequence[Sequence[bytes]], *, every: int = 1) -> Counter
             replay.whole(sent)
             replay.in_two(sent, cuts)
             counts += Counter({"streams": 1, "cuts": len(cuts)})
-    counts["through the lane"] = replay.twins.lane.site.repeated
+    counts["through the fast path"] = replay.twins.fast.site.repeated
     counts["answered"] = replay.twins.ordinary.site.answered
     return counts

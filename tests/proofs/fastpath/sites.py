@@ -1,4 +1,4 @@
-"""Two sites in memory with equal issuers: one has the lane, the other always goes the ordinary way.
+"""Two sites in memory with equal issuers: one has the fast path, the other the ordinary path alone.
 
 The transport does what a real one does with what flows through it: it asks the channel to pause
 when too much waits to be sent, reads nothing while the channel wants nothing, and is lost once all
@@ -26,14 +26,15 @@ from twisted.web.http import Request as AnyRequest
 from zope.interface import implementer
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Faults
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.web.faults import Faults
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel
-from jwksd.web.http.fastpath import Entry, LaneChannel, Template
+from jwksd.web.http.fastpath import FastPathChannel
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, make_root
 from tests.support.app import make_issuer
@@ -81,26 +82,26 @@ class Numbered:
         return self._pair(next(self._numbers), alg)
 
 
-class CountingChannel(LaneChannel):
-    """The channel as it is; it counts what the lane answers."""
+class CountingChannel(FastPathChannel):
+    """The channel as it is; it counts the answers of the fast path."""
 
     site: "CountingSite"
 
-    def _repeat(self, head: bytes, entry: Entry | Template) -> bool:
-        repeated = super()._repeat(head, entry)
+    def _repeat(self, head: bytes, answer: RememberedAnswer) -> bool:
+        repeated = super()._repeat(head, answer)
         self.site.repeated += repeated
         return repeated
 
 
-class OrdinaryChannel(LaneChannel):
-    """A channel that is never at rest, so that every octet goes to the parser of twisted.web."""
+class OrdinaryChannel(FastPathChannel):
+    """A channel that is never idle, so that every octet goes to the parser of twisted.web."""
 
     @property
-    def _at_rest(self) -> bool:  # type: ignore[override]
+    def _idle(self) -> bool:  # type: ignore[override]
         return False
 
-    @_at_rest.setter
-    def _at_rest(self, value: bool) -> None:
+    @_idle.setter
+    def _idle(self, value: bool) -> None:
         pass
 
 
@@ -347,11 +348,11 @@ def errors_logged() -> Iterator[list[Any]]:
         globalLogPublisher.removeObserver(observe)
 
 
-_NAMES = "through the lane", "the ordinary way"
+_NAMES = "the fast path", "the ordinary path"
 
 
 class Different(AssertionError):
-    """The two sites can be told apart."""
+    """The answers of the two sites differ."""
 
 
 class Twins:
@@ -359,9 +360,9 @@ class Twins:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.lane = Side(CountingChannel, options)
+        self.fast = Side(CountingChannel, options)
         self.ordinary = Side(OrdinaryChannel, options)
-        self.sides = (self.lane, self.ordinary)
+        self.sides = (self.fast, self.ordinary)
         self.moment = Moment(options.now)
         self.history: list[str] = []
         self.pairs: list[TwinClient] = []
@@ -393,24 +394,24 @@ class Twins:
 
     def compare_published(self) -> bytes:
         """What is published now, which is the same; the key set."""
-        lane, ordinary = (
+        fast, ordinary = (
             (side.issuer.key_set().body, side.issuer.cache_control, side.issuer.not_ready)
             for side in self.sides
         )
-        self.equal("what is published", lane, ordinary)
+        self.equal("what is published", fast, ordinary)
         return ordinary[0]
 
     def compare_logs(self) -> None:
-        lane, ordinary = (side.logged for side in self.sides)
-        self.equal("the access log", lane, ordinary)
-        lane.clear()
+        fast, ordinary = (side.logged for side in self.sides)
+        self.equal("the access log", fast, ordinary)
+        fast.clear()
         ordinary.clear()
 
-    def equal(self, what: str, lane: object, ordinary: object) -> None:
-        if lane != ordinary:
-            raise Different(self._told(what, lane, ordinary))
+    def equal(self, what: str, fast: object, ordinary: object) -> None:
+        if fast != ordinary:
+            raise Different(self._report(what, fast, ordinary))
 
-    def _told(self, what: str, *found: object) -> str:
+    def _report(self, what: str, *found: object) -> str:
         past = "\n".join(self.history[-200:])
         both = "\n".join(
             f"{name}: {_shown(value)}" for name, value in zip(_NAMES, found, strict=True)
@@ -450,8 +451,8 @@ class TwinClient:
     def __init__(self, twins: Twins, number: int) -> None:
         self.twins = twins
         self.number = number
-        self.lane, self.ordinary = map(Client, twins.sides)
-        self.both = (self.lane, self.ordinary)
+        self.fast, self.ordinary = map(Client, twins.sides)
+        self.both = (self.fast, self.ordinary)
 
     @property
     def lost(self) -> bool:
@@ -482,10 +483,10 @@ class TwinClient:
         for client in self.both:
             act(client)
         answered = self.ordinary.take()
-        self.twins.equal(f"the answer to {self.number}", self.lane.take(), answered)
+        self.twins.equal(f"the answer to {self.number}", self.fast.take(), answered)
         states = [client.state() for client in self.both]
         self.twins.equal(f"the state of {self.number}", *states)
         closed = self.lost or self.ordinary.transport.disconnecting
-        if self.lane.channel._at_rest and not self.ordinary.channel._is_at_rest() and not closed:
-            raise Different(self.twins._told(f"{self.number} at rest", True, False))
+        if self.fast.channel._idle and not self.ordinary.channel._is_idle() and not closed:
+            raise Different(self.twins._report(f"{self.number} is idle", True, False))
         return answered

@@ -1,4 +1,4 @@
-"""The two sites told apart by nothing: however requests are cut, and in worlds of all kinds."""
+"""The two sites never differ: however requests are cut, and in worlds of all kinds."""
 
 from collections import Counter
 from dataclasses import replace
@@ -9,11 +9,12 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jwksd.web.http.fastpath import Lane, LaneChannel, Template
+from jwksd.web.http.answers import AnswerToKind
+from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from tests.proofs.fastpath.__main__ import LEAST_SHARE
 from tests.proofs.fastpath.proof import World
 from tests.proofs.fastpath.sites import CountingChannel, Different, Options, Twins
-from tests.web.http.test_fastpath import JWKS, get
+from tests.support.http import JWKS, get
 
 REQUESTS = [
     get(JWKS),
@@ -65,20 +66,20 @@ class CutTests(TestCase):
 
 
 class WorldTests(TestCase):
-    def test_no_world_tells_them_apart(self) -> None:
-        """Thousands of requests and changes by chance, a large part answered through the lane."""
+    def test_the_sites_differ_in_no_world(self) -> None:
+        """Thousands of requests and changes by chance, a large part answered on the fast path."""
         counts: Counter[str] = Counter()
         for number in range(16):
             counts += World(f"test:{number}").run()
         self.assertGreaterEqual(counts["requests"], 8_000)
-        self.assertGreaterEqual(counts["through the lane"], LEAST_SHARE * counts["answered"])
+        self.assertGreaterEqual(counts["through the fast path"], LEAST_SHARE * counts["answered"])
 
 
 class ControlTests(TestCase):
-    """The proof finds what is wrong: a lane that is broken is told apart."""
+    """The proof finds what is wrong: a fast path that is broken answers differently."""
 
-    def assert_told_apart(self, **broken: object) -> None:
-        kept = {name: getattr(LaneChannel, name) for name in broken}
+    def assert_different(self, **broken: object) -> None:
+        kept = {name: getattr(FastPathChannel, name) for name in broken}
         for name, value in broken.items():
             setattr(CountingChannel, name, value)
         try:
@@ -91,7 +92,7 @@ class ControlTests(TestCase):
 
     def test_an_interim_answer_that_is_left_out_is_seen(self) -> None:
         """100 before the first answer and not before the second."""
-        self.assert_told_apart(
+        self.assert_different(
             _send100Continue=lambda self: self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         )
 
@@ -100,39 +101,39 @@ class ControlTests(TestCase):
 
         def timed_out(self: CountingChannel) -> None:
             self._answered_at = 0
-            LaneChannel.timeoutConnection(self)
+            FastPathChannel.timeoutConnection(self)
 
-        self.assert_told_apart(timeoutConnection=timed_out)
+        self.assert_different(timeoutConnection=timed_out)
 
-    def test_a_connection_at_rest_too_early_is_seen(self) -> None:
-        """The lane answers in the middle of another request."""
-        self.assert_told_apart(_is_at_rest=lambda self: not self.transport.disconnecting)
+    def test_a_connection_that_is_idle_too_early_is_seen(self) -> None:
+        """The fast path answers in the middle of another request."""
+        self.assert_different(_is_idle=lambda self: not self.transport.disconnecting)
 
-    def test_a_sibling_that_is_taken_for_another_is_seen(self) -> None:
-        """One key's document told as another's."""
+    def test_a_kid_that_is_taken_for_another_is_seen(self) -> None:
+        """One key's document is answered as another's."""
 
-        find = Lane.find_sibling
+        find = FastPath.find_kind
 
-        def find_wrong(self: Lane, request: bytes) -> Template | None:
-            slots = {id(template): template.slot for template in self.templates.values()}
-            template = find(self, request)
-            if template is not None:
-                template.slot = slots[id(template)]
-            return template
+        def find_wrong(self: FastPath, request: bytes) -> AnswerToKind | None:
+            holes = {id(kind): kind.hole for kind in self.kinds.values()}
+            kind = find(self, request)
+            if kind is not None:
+                kind.hole = holes[id(kind)]
+            return kind
 
-        with patch.object(Lane, "find_sibling", find_wrong), self.assertRaises(Different):
+        with patch.object(FastPath, "find_kind", find_wrong), self.assertRaises(Different):
             for number in range(16):
                 World(f"test:{number}").run()
 
     def test_a_stale_set_is_seen(self) -> None:
-        """A set that is told after it has changed."""
+        """A set that is answered after it has changed."""
         twins = Twins(replace(ROTATING, policy="per-token"))
         with twins.moment.everywhere():
             client = twins.connect()
             client.send(get(JWKS))
-            (entry,) = twins.lane.site.lane.entries.values()
-            old = entry._again()
-            entry._again = lambda: old
+            (answer,) = twins.fast.site.fast_path.answers.values()
+            old = answer._current_body()
+            answer._current_body = lambda: old
             client.send(get("/auth", method="POST"))
             with self.assertRaises(Different):
                 client.send(get(JWKS))

@@ -1,6 +1,6 @@
 """Clients that read nothing, or an octet at a time, or leave in the middle, on real sockets.
 
-With the lane they cost what they cost on the ordinary way: no more is kept for them, no more is
+On the fast path they cost what they cost on the ordinary path: no more is kept for them, no more is
 read of them, and nothing is left of them.
 """
 
@@ -24,8 +24,7 @@ from tests.proofs.fastpath.sites import (
     quick_pair,
 )
 from tests.support.app import make_issuer
-from tests.web.http.test_fastpath import JWKS, get, masked
-from tests.web.http.test_fastpath import Client as InMemory
+from tests.support.http import JWKS, Connection, get, masked
 
 FEW, MANY = 4, 1_000
 """Keys in a document: under a thousand octets, and more than there is room for below."""
@@ -34,7 +33,7 @@ BUFFER = 65_536
 """Octets past which a transport has its producer pause; also what it reads at once."""
 
 SHORT, LONG = get(JWKS), get(JWKS, f"X: {'x' * 1_900}")
-"""Two requests that the lane takes."""
+"""Two requests that the fast path takes."""
 
 
 class Client:
@@ -120,11 +119,11 @@ class Served:
         return bytes(received)
 
     async def first_answer(self, request: bytes) -> bytes:
-        """The lane knows the request from a connection whose transport never fills.
+        """The fast path knows the request from a connection whose transport never fills.
 
         The connection here has little room, so that large answers are sent in parts.
         """
-        teacher = InMemory(self.site)
+        teacher = Connection(self.site)
         teacher.send(request)
         teacher.lose()
         while not self.site._channels:
@@ -139,7 +138,7 @@ class Served:
         return answer + await self.receive(end + len(self.issuer.key_set().body) - len(answer))
 
     async def stuff(self, request: bytes) -> int:
-        """Send it again and again until the server takes no more, and tell how many octets."""
+        """Send it over and over until the server takes no more; return how many octets it took."""
         sent = still = 0
         many = request * (1_000_000 // len(request))
         while still < 30:
@@ -156,7 +155,7 @@ class Served:
 
 
 class MisbehavingTests(TestCase):
-    """Each with the lane and on the ordinary way; trial sees what either leaves in the reactor."""
+    """Each on both paths; trial sees what either of them leaves in the reactor."""
 
     async def stuffed(self, channel: type[Channel], keys: int, request: bytes) -> Served:
         """A client that read nothing, until the server read no more; then it reads all."""
@@ -187,12 +186,12 @@ class MisbehavingTests(TestCase):
     async def test_a_client_that_reads_nothing_costs_no_more(self) -> None:
         """Neither octets that wait for it, nor octets of it that wait; none is lost."""
         for keys, request in ((FEW, SHORT), (FEW, LONG), (MANY, LONG)):
-            lane = await self.stuffed(CountingChannel, keys, request)
+            fast = await self.stuffed(CountingChannel, keys, request)
             await self.stuffed(OrdinaryChannel, keys, request)
-            self.assertGreater(lane.site.repeated, 1)
+            self.assertGreater(fast.site.repeated, 1)
 
     async def test_a_client_that_reads_octet_by_octet_gets_all(self) -> None:
-        """The same answer each time, while the lane sends what the socket takes."""
+        """The same answer each time, while the fast path sends what the socket takes."""
         for channel in (CountingChannel, OrdinaryChannel):
             served = Served(self, channel, FEW)
             answer = await served.first_answer(SHORT)

@@ -14,10 +14,10 @@ def recorded() -> Streams:
 
 class RawRequestTests(TestCase):
     def test_the_suite_passes_on_both_sites_at_once(self) -> None:
-        """Every answer that it gets is that of the lane and that of the ordinary way."""
+        """Every answer that it gets is that of the fast path and that of the ordinary path."""
         result, streams = recorded()
-        for test, told in [*result.failures, *result.errors]:
-            self.fail(f"{test}\n{told}")
+        for test, text in [*result.failures, *result.errors]:
+            self.fail(f"{test}\n{text}")
         self.assertGreaterEqual(result.testsRun, 70)
         self.assertGreater(len(streams), 800)
 
@@ -26,4 +26,4 @@ class RawRequestTests(TestCase):
         counts = replay_all(recorded()[1], every=9)
         self.assertGreater(counts["streams"], 600)
         self.assertGreater(counts["cuts"], 5_000)
-        self.assertGreater(counts["through the lane"], 300)
+        self.assertGreater(counts["through the fast path"], 300)

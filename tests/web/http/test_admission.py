@@ -12,7 +12,8 @@ from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
 from jwksd.web.http.admission import Admission, judge, names, origin_of
 from jwksd.web.http.site import Site
-from tests.web.http.test_fastpath import JWKS, Client, LaneTestCase, get
+from tests.support.fastpath import FastPathTestCase
+from tests.support.http import JWKS, Connection, get
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
@@ -269,15 +270,15 @@ class OriginTests(TestCase):
             self.assertEqual(origin_of(url), origin)
 
 
-class ConnectionTests(LaneTestCase):
-    """The judgement comes before every resource, and the lane keeps to it."""
+class ConnectionTests(FastPathTestCase):
+    """The judgement comes before every resource, and the fast path keeps to it."""
 
     policy = "per-token"
 
     def connect(self, address: IAddress | None = None) -> Any:
-        return Client(self.site, address)
+        return Connection(self.site, address)
 
-    def status(self, client: Client, request: bytes) -> int:
+    def status(self, client: Connection, request: bytes) -> int:
         return int(client.send(request).split(b" ")[1])
 
     def test_a_wrong_host_is_told_as_a_problem(self) -> None:
@@ -312,17 +313,17 @@ class ConnectionTests(LaneTestCase):
         for start in (f"GET {JWKS}", "POST /auth"):
             self.assertTrue(self.is_repeated(ask(start, "localhost")))
             for _ in range(3):
-                self.assertEqual(self.status(self.client, ask(start, "evil.example")), 421)
-            self.assertEqual(len(self.site.lane.entries), 1)
-            self.site.lane.forget(ask(start, "localhost"))
+                self.assertEqual(self.status(self.connection, ask(start, "evil.example")), 421)
+            self.assertEqual(len(self.site.fast_path.answers), 1)
+            self.site.fast_path.forget(ask(start, "localhost"))
 
-    def test_a_sibling_of_an_allowed_request_is_refused_by_its_host(self) -> None:
+    def test_another_key_of_an_allowed_request_is_refused_by_its_host(self) -> None:
         """One key's document was answered; another's is asked by a wrong name."""
         for _ in range(3):
             path = f"GET /.well-known/{self.mint().kid}.json"
-            self.assertEqual(self.status(self.client, ask(path, "localhost")), 200)
-            self.assertEqual(self.status(self.client, ask(path, "evil.example")), 421)
-        self.assertEqual(len(self.site.lane.templates), 1)
+            self.assertEqual(self.status(self.connection, ask(path, "localhost")), 200)
+            self.assertEqual(self.status(self.connection, ask(path, "evil.example")), 421)
+        self.assertEqual(len(self.site.fast_path.kinds), 1)
 
     def test_on_a_unix_socket_no_host_is_looked_at(self) -> None:
         """And what was remembered there is not answered to others."""
@@ -330,13 +331,13 @@ class ConnectionTests(LaneTestCase):
         local = self.connect(UNIXAddress(b"/run/jwksd"))
         for _ in range(3):
             self.assertEqual(self.status(local, request), 200)
-        self.assertIn(request, self.site.unix_lane.entries)
+        self.assertIn(request, self.site.unix_fast_path.answers)
         for address in (None, IPv4Address("TCP", "127.0.0.1", 40_000)):
             self.assertEqual(self.status(self.connect(address), request), 421)
 
 
-class PageTests(LaneTestCase):
-    """What a page in a browser may do, on a connection with the lane."""
+class PageTests(FastPathTestCase):
+    """What a page in a browser may do, on a connection with the fast path."""
 
     policy = "per-token"
     FOREIGN: ClassVar = (
@@ -354,14 +355,14 @@ class PageTests(LaneTestCase):
         return site
 
     def head(self, request: bytes) -> list[str]:
-        return self.client.send(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        return self.connection.send(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
     def test_a_page_of_another_site_changes_nothing(self) -> None:
         """403 with the option that helps, wherever it posts, and no key is made."""
         for target in ("/auth", "/token", "/introspect", "/dev?action=resetkeys", "/no"):
             for fields in self.FOREIGN:
                 with self.subTest(target=target, fields=fields):
-                    answer = self.client.send(get(target, *fields, method="POST"))
+                    answer = self.connection.send(get(target, *fields, method="POST"))
                     self.assertTrue(answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), answer)
                     self.assertIn(b"Content-Type: application/problem+json\r\n", answer)
                     self.assertIn(b'"urn:jwksd:problem:cross-site"', answer)
@@ -376,10 +377,10 @@ class PageTests(LaneTestCase):
                 foreign = get("/auth", *fields, method="POST")
                 self.assertIn("403", self.head(foreign)[0])
                 self.assertIn("403", self.head(foreign)[0])
-                self.assertNotIn(foreign, self.site.lane.entries)
+                self.assertNotIn(foreign, self.site.fast_path.answers)
                 self.assertTrue(self.is_repeated(get("/auth", method="POST")))
 
-    def test_pages_of_our_own_are_answered_by_the_lane(self) -> None:
+    def test_pages_of_our_own_are_answered_on_the_fast_path(self) -> None:
         """By site, or by an origin that is the host's."""
         for fields in (("Sec-Fetch-Site: same-origin",), ("Origin: http://localhost",)):
             self.assertTrue(self.is_repeated(get("/auth", *fields, method="POST")))
@@ -393,7 +394,7 @@ class PageTests(LaneTestCase):
             self.assertIn("Vary: Accept", head)
 
     def test_a_page_of_a_listed_origin_reads_its_token(self) -> None:
-        """The first from the ordinary way, the next from the lane; caches are told what varies."""
+        """The first on the ordinary path, the next on the fast path; caches learn what varies."""
         request = get("/auth", "Origin: https://app.example", method="POST")
         self.assertTrue(self.is_repeated(request))
         head = self.head(request)

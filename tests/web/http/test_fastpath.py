@@ -1,105 +1,29 @@
-"""The lane: what it repeats, what it does not, and that it never repeats what is no longer true."""
+"""The fast path: what it repeats, what it does not, and that it repeats nothing outdated."""
 
 import json
 import re
+from email.utils import formatdate
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Fault, Faults
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.faults import Fault, Faults
-from jwksd.web.http import fastpath as lane
-from jwksd.web.http.fastpath import Entry, Lane, LaneChannel
+from jwksd.web.http import fastpath
+from jwksd.web.http.answers import AnswerToRequest
+from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.repeat import Repeat
-from jwksd.web.http.site import Site
-from jwksd.web.root import Dev, make_root
-from tests.support.app import SCHEDULE, make_issuer
+from jwksd.web.root import Dev
+from tests.support.app import SCHEDULE
+from tests.support.fastpath import FastPathTestCase
+from tests.support.http import JWKS, Connection, get, masked
 from tests.support.keys import NOW
 
-JWKS = "/.well-known/jwks.json"
 
-
-def get(path: str, *fields: str, method: str = "GET") -> bytes:
-    """A plain request."""
-    head = "".join(f"{field}\r\n" for field in ("Host: localhost", *fields))
-    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()
-
-
-def masked(answers: bytes) -> bytes:
-    """With dates and tokens aside."""
-    answers = re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: -", answers)
-    return re.sub(rb"eyJ[\w-]*\.[\w-]*\.[\w-]*", b"TOKEN", answers)
-
-
-class Client:
-    """A connection to a site, in memory."""
-
-    def __init__(self, site: Site, address: IAddress | None = None) -> None:
-        self.transport = StringTransport()
-        self.channel: Any = site.buildProtocol(address)
-        self.transport.abortConnection = self.lose  # type: ignore[method-assign]
-        self.channel.makeConnection(self.transport)
-        self.lost = False
-
-    def send(self, octets: bytes) -> bytes:
-        """What is answered to this."""
-        before = len(self.transport.value())
-        if not self.transport.disconnecting:
-            self.channel.dataReceived(octets)
-        return self.transport.value()[before:]
-
-    def lose(self) -> None:
-        if not self.lost:
-            self.lost = True
-            self.channel.connectionLost(Failure(ConnectionDone()))
-
-
-class LaneTestCase(SynchronousTestCase):
-    policy = "rotating"
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
-        self.issuer = make_issuer(self.clock, policy=self.policy)
-        self.issuer.start()
-        self.site = self.make_site()
-        self.client = Client(self.site)
-
-    def make_site(self, **options: Any) -> Site:
-        return Site(make_root(self.issuer, options.pop("dev", None)), self.clock, **options)
-
-    def mint(self, **wish: Any) -> Any:
-        return self.successResultOf(Deferred.fromCoroutine(self.issuer.mint(MintRequest(**wish))))
-
-    def is_repeated(self, request: bytes, client: Client | None = None) -> bool:
-        """Whether the lane answers it, and as the ordinary way does."""
-        client = client or self.client
-        ordinary = client.send(request)
-        learned = self.site.lane.entries.get(request)
-        calls: list[Entry] = []
-        repeat = client.channel._repeat
-
-        def watch(head: bytes, entry: Entry) -> bool:
-            calls.append(entry)
-            return bool(repeat(head, entry))
-
-        client.channel._repeat = watch
-        try:
-            self.assertEqual(masked(client.send(request)), masked(ordinary))
-        finally:
-            del client.channel._repeat
-        return learned is not None and calls == [learned]
-
-
-class RepeatTests(LaneTestCase):
+class RepeatTests(FastPathTestCase):
     def test_plain_requests_for_documents_are_repeated(self) -> None:
         """GET, HEAD and 304 of each document, whatever the media type."""
         kid = json.loads(self.issuer.key_set().body)["keys"][0]["kid"]
@@ -117,7 +41,7 @@ class RepeatTests(LaneTestCase):
             with self.subTest(request=request):
                 self.assertTrue(self.is_repeated(request))
 
-    def test_other_requests_take_the_ordinary_way(self) -> None:
+    def test_other_requests_take_the_ordinary_path(self) -> None:
         """Errors, other methods, bodies, closing connections and older versions."""
         for request in (
             get("/nothing"),
@@ -128,17 +52,17 @@ class RepeatTests(LaneTestCase):
             get(JWKS, "Transfer-Encoding: chunked") + b"0\r\n\r\n",
             get(JWKS, "Connection: close"),
             get(JWKS).replace(b"1.1", b"1.0"),
-            get(JWKS, f"X: {'x' * lane.MAX_HEAD}"),
+            get(JWKS, f"X: {'x' * fastpath.MAX_HEAD}"),
         ):
             with self.subTest(request=request[:60]):
-                client = Client(self.site)
+                client = Connection(self.site)
                 client.send(request)
-                self.assertEqual(self.site.lane.entries, {})
+                self.assertEqual(self.site.fast_path.answers, {})
 
     def test_an_expectation_is_met_each_time(self) -> None:
         """Who waits for 100 before an answer gets it, whether or not it came before."""
         for _ in range(3):
-            answers = self.client.send(get(JWKS, "Expect: 100-continue"))
+            answers = self.connection.send(get(JWKS, "Expect: 100-continue"))
             self.assertTrue(answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"))
 
     def test_a_document_that_is_not_sent_is_counted(self) -> None:
@@ -148,17 +72,19 @@ class RepeatTests(LaneTestCase):
             get(JWKS, method="HEAD"),
             get(JWKS, "If-None-Match: *"),
         ):
-            before = self.site.lane.octets
+            before = self.site.fast_path.octets
             self.assertTrue(self.is_repeated(request))
-            self.assertGreater(self.site.lane.octets - before, 2 * len(document.body))
+            self.assertGreater(self.site.fast_path.octets - before, 2 * len(document.body))
 
     def test_the_date_is_of_the_moment(self) -> None:
-        """Everything else may be repeated, the date is told anew each second."""
-        dates = Lane()
-        first = dates.date()
-        self.assertRegex(first, rb"\A\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\Z")
-        dates._date_ends = 0
-        self.assertIsNot(dates.date(), first)
+        """Whatever else is repeated, each answer has the Date of the second in which it is sent."""
+        for request in (get(JWKS), get("/auth", method="POST"), get(JWKS, "If-None-Match: *")):
+            self.assertTrue(self.is_repeated(request))
+            for seconds in (NOW, NOW + 0.9, NOW + 1, NOW + 86_400, NOW + 5):
+                with patch("jwksd.web.http.fastpath.time", lambda now=seconds: now):
+                    answer = self.connection.send(request)
+                (date,) = re.findall(rb"\r\nDate: (.*)\r\n", answer)
+                self.assertEqual(date.decode(), formatdate(int(seconds), usegmt=True))
 
     def test_the_access_log_has_the_same_line(self) -> None:
         """Client, request, status and length; nothing where it is off."""
@@ -166,7 +92,7 @@ class RepeatTests(LaneTestCase):
         for access_log, lines in ((True, 2), (False, 0)):
             self.site = self.make_site(access_log=access_log)
             self.site._logFile = type("Log", (), {"write": written.append})
-            client = Client(self.site)
+            client = Connection(self.site)
             for _ in range(2):
                 client.send(get(f"{JWKS}?password=x"))
             self.assertEqual((len(written), len(set(written))), (lines, min(1, lines)))
@@ -174,25 +100,25 @@ class RepeatTests(LaneTestCase):
 
     def test_an_idle_connection_is_closed_when_it_has_been_idle(self) -> None:
         """Sixty seconds after the last answer, whoever gave it; not sooner."""
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59)
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59)
-        self.assertFalse(self.client.transport.disconnecting)
-        self.client.send(get("/readyz"))
+        self.assertFalse(self.connection.transport.disconnecting)
+        self.connection.send(get("/readyz"))
         self.clock.advance(59.5)
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.clock.advance(59.5)
-        self.assertFalse(self.client.transport.disconnecting)
+        self.assertFalse(self.connection.transport.disconnecting)
         self.clock.advance(0.5)
-        self.assertTrue(self.client.transport.disconnecting)
+        self.assertTrue(self.connection.transport.disconnecting)
 
 
-class ChangeTests(LaneTestCase):
+class ChangeTests(FastPathTestCase):
     """What changes between two identical requests is never answered stale."""
 
-    def set_is_current(self, client: Client | None = None) -> None:
-        _, _, body = (client or self.client).send(get(JWKS)).partition(b"\r\n\r\n")
+    def set_is_current(self, client: Connection | None = None) -> None:
+        _, _, body = (client or self.connection).send(get(JWKS)).partition(b"\r\n\r\n")
         self.assertEqual(body, self.issuer.key_set().body)
 
     def test_a_rotation_is_seen_in_the_next_answer(self) -> None:
@@ -208,28 +134,28 @@ class ChangeTests(LaneTestCase):
         """In the set, in the headers, and by the document of the key."""
         kid = self.mint().kid
         for _ in range(2):
-            self.assertIn(b" 200 OK", self.client.send(get(f"/.well-known/{kid}.json")))
+            self.assertIn(b" 200 OK", self.connection.send(get(f"/.well-known/{kid}.json")))
             self.set_is_current()
         self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
-        self.assertIn(b"404 Not Found", self.client.send(get(f"/.well-known/{kid}.json")))
-        self.assertIn(b"max-age=60\r\n", self.client.send(get(JWKS)))
+        self.assertIn(b"404 Not Found", self.connection.send(get(f"/.well-known/{kid}.json")))
+        self.assertIn(b"max-age=60\r\n", self.connection.send(get(JWKS)))
         self.set_is_current()
         self.clock.advance(SCHEDULE.propagation)
-        self.assertIn(b"max-age=1000,", Client(self.site).send(get(JWKS)))
+        self.assertIn(b"max-age=1000,", Connection(self.site).send(get(JWKS)))
 
     def test_a_tag_that_is_old_is_answered_with_the_set(self) -> None:
         """304 as long as the set is the same, 200 then."""
         conditional = get(JWKS, f"If-None-Match: {self.issuer.key_set().etag.decode()}")
         for _ in range(3):
-            self.assertIn(b" 304 Not Modified", self.client.send(conditional))
+            self.assertIn(b" 304 Not Modified", self.connection.send(conditional))
         self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys()))
-        self.assertIn(b" 200 OK", self.client.send(conditional))
+        self.assertIn(b" 200 OK", self.connection.send(conditional))
 
     def test_a_fault_is_met_by_the_next_request(self) -> None:
         """As many as it has answers; then the set is well again."""
         faults = Faults(self.clock)
         self.site = self.make_site(dev=Dev(DevClock(self.clock), faults))
-        client = Client(self.site)
+        client = Connection(self.site)
         for _ in range(2):
             self.set_is_current(client)
         faults.add(Fault("status", count=2, until=None))
@@ -237,83 +163,83 @@ class ChangeTests(LaneTestCase):
         self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
 
     def test_no_token_is_made_for_a_connection_that_ends(self) -> None:
-        """What comes after the end has begun is nobody's, and makes no key."""
+        """What comes after the end has begun is not answered, and makes no key."""
         request = get("/auth", method="POST")
         self.assertTrue(self.is_repeated(request))
         made: list[MintRequest] = []
         mint_now = self.issuer.mint_now
         self.issuer.mint_now = lambda wish: made.append(wish) or mint_now(wish)
-        self.client.transport.disconnecting = True
-        self.client.channel.dataReceived(request)
+        self.connection.transport.disconnecting = True
+        self.connection.channel.dataReceived(request)
         self.assertEqual(made, [])
 
     def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
         """Its first answer is its last, though it was known before."""
-        self.client.send(get(JWKS))
+        self.connection.send(get(JWKS))
         self.site.drain()
-        client = Client(self.site)
+        client = Connection(self.site)
         self.assertIn(b"Connection: close\r\n", client.send(get(JWKS)))
         self.assertTrue(client.transport.disconnecting)
         client.lose()
-        self.client.lose()
+        self.connection.lose()
 
     def test_a_server_that_stops_answers_no_more(self) -> None:
-        """A connection at rest is closed, and what comes on it is nobody's."""
-        self.client.send(get(JWKS))
+        """An idle connection is closed, and what comes on it is not answered."""
+        self.connection.send(get(JWKS))
         self.site.drain()
-        self.assertEqual(self.client.send(get(JWKS)), b"")
-        self.client.lose()
+        self.assertEqual(self.connection.send(get(JWKS)), b"")
+        self.connection.lose()
 
 
-class PerTokenChangeTests(LaneTestCase):
+class PerTokenChangeTests(FastPathTestCase):
     policy = "per-token"
 
     def test_a_token_is_seen_in_the_next_answer(self) -> None:
         """Its key is in the set from its answer on, and gone at its second."""
         for _ in range(3):
-            self.client.send(get(JWKS))
+            self.connection.send(get(JWKS))
             kid = self.mint().kid.encode()
-            self.assertIn(kid, self.client.send(get(JWKS)))
-            self.assertIn(kid, self.client.send(get(JWKS)))
+            self.assertIn(kid, self.connection.send(get(JWKS)))
+            self.assertIn(kid, self.connection.send(get(JWKS)))
         self.clock.rightNow += 3600
-        self.assertTrue(self.client.send(get(JWKS)).endswith(b'{"keys":[]}'))
+        self.assertTrue(self.connection.send(get(JWKS)).endswith(b'{"keys":[]}'))
 
 
-class SiblingTests(LaneTestCase):
-    """One key's document is answered as another's was, with its own body, length and tag."""
+class KindTests(FastPathTestCase):
+    """A key's document is answered as another key's was, with its own body, length and tag."""
 
     policy = "per-token"
 
     def ask(self, kid: str, *fields: str, method: str = "GET") -> bytes:
-        return self.client.send(get(f"/.well-known/{kid}.json", *fields, method=method))
+        return self.connection.send(get(f"/.well-known/{kid}.json", *fields, method=method))
 
     def ordinary(self, kid: str, *fields: str, method: str = "GET") -> bytes:
-        """The answer without the lane."""
-        return Client(self.make_site()).send(
+        """Return the answer without the fast path."""
+        return Connection(self.make_site()).send(
             get(f"/.well-known/{kid}.json", *fields, method=method)
         )
 
-    def test_a_sibling_is_answered_without_the_ordinary_way(self) -> None:
+    def test_another_key_is_answered_without_the_ordinary_path(self) -> None:
         """Whatever the method and the fields; of those asked for in a row each once."""
         for method, fields in (("GET", ()), ("HEAD", ()), ("GET", ("Accept: text/html", "X: %b"))):
             self.ask(self.mint().kid, *fields, method=method)
             for _ in range(3):
                 kid = self.mint().kid
                 ordinary = self.ordinary(kid, *fields, method=method)
-                with patch.object(LaneChannel, "_learn") as learn:
+                with patch.object(FastPathChannel, "_learn") as learn:
                     answer = self.ask(kid, *fields, method=method)
                 self.assertEqual(masked(answer), masked(ordinary))
                 self.assertEqual(learn.mock_calls, [])
 
     def test_who_is_asked_for_again_is_known_by_all_bytes(self) -> None:
-        """The second time the ordinary way answers, and from then on the lane."""
+        """The second time the ordinary path answers, and from then on the fast path."""
         self.ask(self.mint().kid)
         kid = self.mint().kid
         request = get(f"/.well-known/{kid}.json")
         self.ask(kid)
-        self.assertNotIn(request, self.site.lane.entries)
+        self.assertNotIn(request, self.site.fast_path.answers)
         self.ask(kid)
-        self.assertIn(request, self.site.lane.entries)
+        self.assertIn(request, self.site.fast_path.answers)
         self.assertTrue(self.is_repeated(request))
 
     def test_the_unknown_and_the_expired_are_not_found(self) -> None:
@@ -338,12 +264,12 @@ class SiblingTests(LaneTestCase):
             self.assertIn(b" 200 ", self.ask(two, condition))
             self.assertIn(b" 304 ", self.ask(one, condition))
 
-    def test_the_access_log_names_the_sibling(self) -> None:
+    def test_the_access_log_names_the_kid(self) -> None:
         """Each line has the kid that was asked for, and the length that was sent."""
         written: list[str] = []
         self.site = self.make_site(access_log=True)
         self.site._logFile = type("Log", (), {"write": written.append})
-        self.client = Client(self.site)
+        self.connection = Connection(self.site)
         for number in range(3):
             kid = self.mint().kid
             length = len(self.ask(kid).partition(b"\r\n\r\n")[2])
@@ -367,26 +293,26 @@ class SiblingTests(LaneTestCase):
             with self.subTest(target=target, fields=fields):
                 for kid in (one, two):
                     request = get(target, *fields).replace(one.encode(), kid.encode())
-                    ordinary = Client(self.make_site()).send(request)
-                    self.assertEqual(masked(self.client.send(request)), masked(ordinary))
-                self.assertEqual(self.site.lane.templates, {})
+                    ordinary = Connection(self.make_site()).send(request)
+                    self.assertEqual(masked(self.connection.send(request)), masked(ordinary))
+                self.assertEqual(self.site.fast_path.kinds, {})
 
     def test_a_client_that_asks_oddly_takes_nothing_from_others(self) -> None:
-        """After hosts and fields of all kinds, siblings are known as before; memory is bounded."""
-        for number in range(2 * lane.MAX_TEMPLATES):
-            self.client.send(
+        """After hosts and fields of all kinds, the kind is known as before; memory is bounded."""
+        for number in range(2 * fastpath.MAX_KINDS):
+            self.connection.send(
                 get(f"http://{'h' * number}.localhost/.well-known/{self.mint().kid}.json")
             )
             self.assertIn(b" 200 OK", self.ask(self.mint().kid, f"X: {number}"))
-            self.assertLessEqual(len(self.site.lane.templates), lane.MAX_TEMPLATES)
+            self.assertLessEqual(len(self.site.fast_path.kinds), fastpath.MAX_KINDS)
         self.ask(self.mint().kid)
         kid = self.mint().kid
-        with patch.object(LaneChannel, "_learn") as learn:
+        with patch.object(FastPathChannel, "_learn") as learn:
             self.assertIn(b" 200 OK", self.ask(kid))
         self.assertEqual(learn.mock_calls, [])
 
 
-class RotatingSiblingTests(SiblingTests):
+class RotatingKindTests(KindTests):
     """Where what may be cached, and for how long, changes with the keys."""
 
     policy = "rotating"
@@ -413,35 +339,35 @@ class BoundTests(SynchronousTestCase):
 
     answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nab"
 
-    def learn(self, known: Lane, request: bytes, answer: bytes = answer) -> None:
-        known.learn(request, answer, Repeat(lambda: b"ab"), "told", bodiless=False)
+    def learn(self, known: FastPath, request: bytes, answer: bytes = answer) -> None:
+        known.learn(request, answer, Repeat(lambda: b"ab"), "summary", bodiless=False)
 
     def test_the_oldest_give_way(self) -> None:
         """Past so many entries."""
-        known = Lane()
-        for number in range(lane.MAX_ENTRIES + 5):
+        known = FastPath()
+        for number in range(fastpath.MAX_ANSWERS + 5):
             self.learn(known, b"%d" % number)
-        self.assertEqual(len(known.entries), lane.MAX_ENTRIES)
-        self.assertNotIn(b"4", known.entries)
-        self.assertIn(b"5", known.entries)
+        self.assertEqual(len(known.answers), fastpath.MAX_ANSWERS)
+        self.assertNotIn(b"4", known.answers)
+        self.assertIn(b"5", known.answers)
 
     def test_octets_are_bounded_too(self) -> None:
         """Of requests and answers together; forgetting gives all of them back."""
-        known, long = Lane(), self.answer + b"x" * 100_000
+        known, long = FastPath(), self.answer + b"x" * 100_000
         for number in range(200):
             self.learn(known, b"%d" % number, long)
-            self.assertLessEqual(known.octets, lane.MAX_OCTETS)
-        for request in list(known.entries):
+            self.assertLessEqual(known.octets, fastpath.MAX_OCTETS)
+        for request in list(known.answers):
             known.forget(request)
         known.forget(b"unknown")
         self.assertEqual(known.octets, 0)
 
     def test_what_would_leave_no_room_is_not_remembered(self) -> None:
         """The others stay."""
-        known = Lane()
+        known = FastPath()
         self.learn(known, b"1")
-        self.learn(known, b"2", self.answer + b"x" * lane.MAX_OCTETS)
-        self.assertEqual(list(known.entries), [b"1"])
+        self.learn(known, b"2", self.answer + b"x" * fastpath.MAX_OCTETS)
+        self.assertEqual(list(known.answers), [b"1"])
 
     def test_what_is_odd_is_not_remembered(self) -> None:
         """Another status, or a head without exactly one date."""
@@ -450,12 +376,12 @@ class BoundTests(SynchronousTestCase):
             b"HTTP/1.1 200 OK\r\n\r\nab\r\nDate: x\r\n",
             b"HTTP/1.1 200 OK\r\nDate: x\r\nDate: y\r\n\r\n",
         ):
-            known = Lane()
+            known = FastPath()
             self.learn(known, b"1", answer)
-            self.assertEqual(known.entries, {})
+            self.assertEqual(known.answers, {})
 
-    def test_an_answer_without_what_siblings_differ_in_has_none(self) -> None:
-        """Date, tag and length, in this order, are what a template fills in."""
+    def test_an_answer_without_the_fields_that_differ_serves_no_kind(self) -> None:
+        """Date, tag and length, in this order, are what is filled in for each key."""
         for fields, made in (
             (b"Date: x\r\nETag: y\r\nContent-Length: 2", 1),
             (b"Date: x\r\nContent-Length: 2\r\nETag: y", 0),
@@ -463,27 +389,27 @@ class BoundTests(SynchronousTestCase):
             (b"Date: x\r\nContent-Length: 2", 0),
             (b"Date: x\r\nETag: y", 0),
         ):
-            known = Lane()
+            known = FastPath()
             repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
             answer = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\nab"
             known.learn(b"GET /kid", answer, repeat, "GET /kid", bodiless=False)
-            self.assertEqual((len(known.entries), len(known.templates)), (1, made))
+            self.assertEqual((len(known.answers), len(known.kinds)), (1, made))
 
     def test_the_same_octets_elsewhere_are_another_request(self) -> None:
-        """Without their slots two requests may be alike that have them in different places."""
-        known = Lane()
+        """Two requests may be alike but for their holes, and have these in different places."""
+        known = FastPath()
         repeat = Repeat(lambda: b"ab", 2, b"kid", lambda kid: (b"ab", b"y"))
         answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nETag: y\r\nContent-Length: 2\r\n\r\nab"
         known.learn(b"GET /kid/", answer, repeat, "GET /kid/", bodiless=False)
         known.learn(b"PUT //kid.", answer, repeat, "PUT //kid.", bodiless=False)
-        self.assertIsNotNone(known.find_sibling(b"GET /one/"))
-        self.assertIsNone(known.find_sibling(b"GET //one"))
+        self.assertIsNotNone(known.find_kind(b"GET /one/"))
+        self.assertIsNone(known.find_kind(b"GET //one"))
 
     def test_a_large_body_is_not_copied(self) -> None:
         """It is sent as the second piece."""
         body = b"x" * 100_000
         answer = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100000\r\n\r\n" + body
-        entry = Entry(answer, Repeat(lambda: body), "told", bodiless=False)
-        head, sent = entry.message(b"y") or (b"", b"")
+        remembered = AnswerToRequest(answer, Repeat(lambda: body), "summary", bodiless=False)
+        head, sent = remembered.message(b"y") or (b"", b"")
         self.assertIs(sent, body)
         self.assertIn(b"Date: y\r\n", head)

@@ -4,10 +4,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 
@@ -15,38 +12,11 @@ from jwksd.jose.keys import KeyPair
 from jwksd.web.http.site import GRACE, Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
+from tests.support.http import Connection
 from tests.support.keys import NOW, KeysInOrder, NothingReady, key_pair
 
 GET = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /auth HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-
-
-class Connection:
-    """A client of a site, in memory."""
-
-    def __init__(self, site: Site) -> None:
-        self.transport = StringTransport()
-        self.transport.abortConnection = self.lose  # type: ignore[method-assign]
-        self.channel = site.buildProtocol(None)
-        self.channel.makeConnection(self.transport)
-        self.lost = False
-
-    def send(self, octets: bytes) -> None:
-        self.channel.dataReceived(octets)
-
-    def lose(self) -> None:
-        """What a real transport does once it has written all."""
-        if not self.lost:
-            self.lost = True
-            self.channel.connectionLost(Failure(ConnectionDone()))
-
-    @property
-    def received(self) -> bytes:
-        return self.transport.value()
-
-    @property
-    def closing(self) -> bool:
-        return self.transport.disconnecting
 
 
 def take(channel: http.HTTPChannel, line: bytes) -> bool:
