@@ -3,8 +3,7 @@
 The clock is Twisted's own ``IReactorTime``; its ``seconds()`` is the wall clock, a NumericDate.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -12,7 +11,8 @@ from zope.interface import Attribute, Interface
 
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle.contents import Contents, Usage
+from jwksd.lifecycle.ring import Ring
 
 Seal = Callable[[KeyPair], Token]
 """Signs one token with the key that it is given."""
@@ -37,34 +37,6 @@ class IKeySource(Interface):
             TooManyWaiting: the queue is full.
             Stopping: the source has been stopped.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a key has signed: how many tokens, and the last ``exp`` among them (0: none)."""
-
-    signed: int = 0
-    last_exp: int = 0
-
-    def __add__(self, more: "Usage") -> "Usage":
-        return Usage(self.signed + more.signed, max(self.last_exp, more.last_exp))
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a store holds: all of it, or what has come since a version.
-
-    ``ring`` is whole always. ``keys`` are published halves: of the ring's keys, which the ring
-    alone ends (``expires`` is None), and of keys that signed one token each. ``pairs`` are private
-    halves of pending and active keys; one that cannot be had is missing. ``gone`` are the kids of
-    keys that were withdrawn since; where it is None, so is every key that is not named.
-    """
-
-    version: int
-    ring: Ring
-    keys: Sequence[PublishedKey]
-    pairs: Sequence[KeyPair]
-    gone: Collection[str] | None
 
 
 class IStore(Interface):

@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents, IStore
+from jwksd.interfaces import IStore
+from jwksd.lifecycle.contents import Contents
 
 T = TypeVar("T")
 

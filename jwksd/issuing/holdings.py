@@ -6,10 +6,10 @@ pending or active, and destroyed with the ring that retires or drops it.
 
 from collections.abc import Mapping
 
-from jwksd.interfaces import Contents, Usage
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.contents import Contents, Usage
 from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import Ring, State
 
 
 class Tally:

@@ -16,14 +16,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jwksd.errors import StartUpRefused, StoreAway, TooManyKeys, UnknownKey
-from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.interfaces import IKeyPolicy, IKeySource, IStore, Seal
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.selfcheck import Check, no_check
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import State
+from jwksd.lifecycle.contents import Contents
 from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import State
+from jwksd.lifecycle.status import KeyStatus
 
 
 def no_such_key(kid: str) -> UnknownKey:
@@ -158,7 +160,7 @@ class PerToken:
         return {
             "policy": self.name,
             "next_change": keys.next_expiry,
-            "keys": [_status(key) for key in ordered],
+            "keys": [KeyStatus.single(key).members() for key in ordered],
         }
 
     def _document(self, kid: str) -> Document | None:
@@ -257,17 +259,3 @@ class PerToken:
         """They are forgotten with the next ones."""
         if isinstance(failure.value, StoreAway):
             self._follower.lost(failure.value)
-
-
-def _status(key: PublishedKey) -> dict[str, object]:
-    """What ``describe`` tells of one key: it has signed its one token, and expires with it."""
-    return {
-        "kid": key.kid,
-        "alg": key.alg,
-        "state": State.RETIRED.value,
-        "since": key.created,
-        "until": key.expires,
-        "signed": 1,
-        "last_exp": key.expires,
-        "safe_to_drop_at": key.expires,
-    }

@@ -30,7 +30,7 @@ from jwksd.errors import (
     StoreAway,
     TooManyWaiting,
 )
-from jwksd.interfaces import Contents, IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.interfaces import IKeyPolicy, IKeySource, IStore, Seal
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.holdings import Holdings
 from jwksd.issuing.pertoken import no_such_key
@@ -38,9 +38,14 @@ from jwksd.issuing.selfcheck import Check, no_check, probe
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Publish, Ring, RingKey, Schedule, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle import ring as rings
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.plan import Publish
 from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import Ring, State
+from jwksd.lifecycle.schedule import Schedule
+from jwksd.lifecycle.status import KeyStatus
 
 HEARTBEAT = 60
 """Seconds after which the plan is looked at though nothing is due: the clock may have been set."""
@@ -204,11 +209,11 @@ class Rotation:
             self._signing -= 1
 
     async def rotate(self, alg: str) -> Mapping[str, object]:
-        await self._change(partial(lifecycle.hurry, alg=alg))
+        await self._change(partial(rings.hurry, alg=alg))
         pending = self._ring.pending(alg)
         now = int(self._clock.seconds())
         if alg in self._ring.hurried and pending is not None:
-            at = int(lifecycle.takeover(self._ring, pending, self._schedule))
+            at = int(plans.takeover(self._ring, pending, self._schedule))
             answer = {"kid": pending.kid, "at": at}
         elif alg in self._ring.hurried:  # the next one is being made
             answer = {"kid": None, "at": now + 1 + self._schedule.propagation}
@@ -226,7 +231,7 @@ class Rotation:
             return
         self._log.warn("key {kid} is revoked", kid=kid)
         now = self._clock.seconds()
-        await self._change(partial(lifecycle.revoke, kid=kid, now=now, schedule=self._schedule))
+        await self._change(partial(rings.revoke, kid=kid, now=now, schedule=self._schedule))
         self._catch_up()
 
     async def reset(self) -> int:
@@ -247,26 +252,13 @@ class Rotation:
             await self._count()
         return {
             "policy": self.name,
-            "next_change": lifecycle.next_change(self._ring, self._schedule),
-            "keys": [self._status(key) for key in self._ring.keys],
-        }
-
-    def _status(self, key: RingKey) -> dict[str, object]:
-        usage, until, drop = self._holdings.usage(key.kid), key.until, None
-        successor = self._ring.pending(key.alg)
-        if key.state is not State.RETIRED and successor is not None:
-            until = int(lifecycle.takeover(self._ring, successor, self._schedule))
-        if key.state is State.RETIRED:
-            drop = max(key.since, usage.last_exp + self._schedule.clock_skew)
-        return {
-            "kid": key.kid,
-            "alg": key.alg,
-            "state": key.state.value,
-            "since": key.since,
-            "until": until,
-            "signed": usage.signed,
-            "last_exp": usage.last_exp or None,
-            "safe_to_drop_at": drop,
+            "next_change": plans.next_change(self._ring, self._schedule),
+            "keys": [
+                KeyStatus.scheduled(
+                    key, self._holdings.usage(key.kid), self._ring, self._schedule
+                ).members()
+                for key in self._ring.keys
+            ],
         }
 
     async def _count(self) -> None:
@@ -321,7 +313,7 @@ class Rotation:
         """Do what is due. Cheap when nothing is: this runs before every signature."""
         now = self._clock.seconds()
         drift = now - self._steady() - self._ring.ahead
-        if now >= self._due or (self._boot is not None and abs(drift) >= lifecycle.JUMP):
+        if now >= self._due or (self._boot is not None and abs(drift) >= rings.JUMP):
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -387,7 +379,7 @@ class Rotation:
     def _followed(self, ring: Ring) -> Ring:
         """Where the wall clock was set, with what counts on passing time moved along."""
         ahead = self._clock.seconds() - self._steady()
-        after = lifecycle.follow_clock(ring, self._boot, ahead)
+        after = rings.follow_clock(ring, self._boot, ahead)
         jump = round(after.ahead - ring.ahead)
         if ring.boot == after.boot and jump:
             tell = self._log.info if abs(jump) <= self._schedule.clock_skew else self._log.warn
@@ -399,12 +391,12 @@ class Rotation:
     def _settled(self, ring: Ring) -> Ring:
         now = self._clock.seconds()
         last_exps = self._holdings.last_exps()
-        return lifecycle.settle(ring, self._algorithms, now, self._schedule, last_exps)
+        return plans.settle(ring, self._algorithms, now, self._schedule, last_exps)
 
     def _missing(self) -> list[str]:
         """Algorithms that a key is to be made for, and is not being made."""
         now = self._clock.seconds()
-        steps = lifecycle.plan(self._ring, self._algorithms, now, self._schedule)
+        steps = plans.plan(self._ring, self._algorithms, now, self._schedule)
         wanted = [step.alg for step in steps if isinstance(step, Publish)]
         return [
             alg
@@ -426,7 +418,7 @@ class Rotation:
         def add(ring: Ring) -> Ring:
             if ring.pending(pair.alg) is not None:
                 return ring
-            return lifecycle.publish(ring, pair.kid, pair.alg, self._clock.seconds())
+            return rings.publish(ring, pair.kid, pair.alg, self._clock.seconds())
 
         try:
             await self._change(add, pair)
@@ -513,7 +505,7 @@ class Rotation:
         if self._stopped:
             return
         now = self._clock.seconds()
-        change: float | None = lifecycle.next_change(self._ring, self._schedule)
+        change: float | None = plans.next_change(self._ring, self._schedule)
         retries = [at for at in self._retry_at.values() if at > now]
         if change is not None and change <= now:
             change = now + 1  # it could not be done, for the store is away: try again soon

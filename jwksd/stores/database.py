@@ -40,11 +40,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from twisted.logger import Logger
 
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.contents import Contents, Usage
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.migrate import migrate
 from jwksd.stores.schema import GONE, SINGLE, keys, ring

@@ -20,14 +20,15 @@ from zope.interface import implementer
 from jwksd.cli import command as cli
 from jwksd.cli.admin import RevokeOptions
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, IKeySource
+from jwksd.interfaces import IKeySource
 from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.rotating import Rotation
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import State
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import State
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from tests.support.app import SCHEDULE, make_policy

@@ -8,12 +8,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents
 from jwksd.issuing.follower import POLL, Follower
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.rotating import Rotation
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import Ring, make_schedule
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import Ring
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import make_root
 from tests.support.app import App, make_issuer
@@ -21,7 +22,7 @@ from tests.support.http import HttpTestCase
 from tests.support.keys import NOW, KeysInOrder
 
 OUTAGE = 600
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=86_400,
     propagation=10_000,
     max_age=1000,

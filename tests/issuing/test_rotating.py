@@ -16,7 +16,8 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.keysources.local import generate
-from jwksd.lifecycle.plan import State, make_schedule
+from jwksd.lifecycle.ring import State
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from tests.support.app import SCHEDULE, make_issuer, make_policy
 from tests.support.keys import NOW, KeysInOrder, NothingReady, key_pair
@@ -535,7 +536,7 @@ class ManyNodesTests(SynchronousTestCase):
     def test_whoever_hears_of_a_key_activates_it_in_time(self) -> None:
         """The node that published it may be gone by then."""
         seconds = {"rotation_interval": 10, "propagation": 10, "max_age": 5, "clock_skew": 5}
-        schedule = make_schedule(**seconds, max_lifetime=5)
+        schedule = Schedule.of(**seconds, max_lifetime=5)
         store, clocks, real = SharedStore(), [Clock(), Clock()], Clock()
         hearing, publishing = (
             make_policy(

@@ -17,13 +17,15 @@ from twisted.internet.defer import DeferredQueue, gatherResults
 from twisted.trial.unittest import TestCase
 
 from jwksd.errors import StartUpRefused, StoreAway
-from jwksd.interfaces import IStore, Usage
+from jwksd.interfaces import IStore
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.keysources.local import generate
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle import ring as rings
+from jwksd.lifecycle.contents import Usage
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.memory import MemoryStore
 from jwksd.stores.sql import SqlStore
@@ -46,7 +48,7 @@ def single(expires: int = NOW + 3600, created: int = NOW) -> PublishedKey:
 
 
 def with_pending(ring: Ring, pair: KeyPair, now: float = NOW) -> Ring:
-    return lifecycle.publish(ring, pair.kid, pair.alg, now)
+    return rings.publish(ring, pair.kid, pair.alg, now)
 
 
 class StoreContract:
@@ -152,7 +154,7 @@ class StoreContract:
     async def test_a_private_half_lives_as_long_as_it_signs(self: Any) -> None:
         """Pending and active keys have theirs, left out for who has it; retired ones have none."""
         pair, ring, version = await self.publish()
-        for change in (lambda r: r, lambda r: lifecycle.settle(r, ["ES256"], NOW, SCHEDULE, {})):
+        for change in (lambda r: r, lambda r: plans.settle(r, ["ES256"], NOW, SCHEDULE, {})):
             before, ring = ring, change(ring)
             if ring != before:
                 version = await self.store.swap(version, before, ring, None)
@@ -161,7 +163,7 @@ class StoreContract:
             verifier = ALGORITHMS["ES256"].verifier()
             verifier.verify(pair.public, b"text", read.pairs[0].sign(b"text"))
             self.assertEqual(list((await self.store.read(None, {pair.kid})).pairs), [])
-        retired = lifecycle.settle(ring, [], NOW, SCHEDULE, {})
+        retired = plans.settle(ring, [], NOW, SCHEDULE, {})
         self.assertEqual(retired.keys[0].state, State.RETIRED)
         await self.store.swap(version, ring, retired, None)
         read = await self.store.read(None, ())

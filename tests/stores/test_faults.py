@@ -34,11 +34,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from jwksd.errors import StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, IKeySource
+from jwksd.interfaces import IKeySource
 from jwksd.jose.envelopes import Keychain, write_kek
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores.database import PATIENCE, Database
 from jwksd.stores.sql import SqlStore
 from tests.stores.test_contract import fresh_pair, single, with_pending
@@ -76,7 +77,7 @@ def make_ring(database: Database) -> tuple[int, Ring]:
         pair = fresh_pair()
         after = with_pending(ring, pair, now)
         version = database.swap(version, ring, after, pair) or 0
-        ring, before = lifecycle.settle(after, ["ES256"], NOW, SCHEDULE, {}), after
+        ring, before = plans.settle(after, ["ES256"], NOW, SCHEDULE, {}), after
         version = version if ring == before else database.swap(version, before, ring, None) or 0
     return version, ring
 

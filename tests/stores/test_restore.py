@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from jwksd.issuing.rotating import HEARTBEAT, Rotation
-from jwksd.lifecycle.plan import State
+from jwksd.lifecycle.ring import State
 from tests.cli.test_admin import AdminTestCase
 from tests.support.app import SCHEDULE
 

@@ -22,8 +22,8 @@ from sqlalchemy import select
 
 from jwksd.errors import StoreAway
 from jwksd.jose.envelopes import Keychain, kek_of, write_kek
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.ring import Ring
 from jwksd.stores import schema
 from jwksd.stores.database import Database
 from tests.stores.test_contract import fresh_pair, with_pending
@@ -233,7 +233,7 @@ class RewrapContract:
         pair, version = fresh_pair(), database.open().version
         ring = with_pending(Ring(), pair)
         version = database.swap(version, Ring(), ring, pair)
-        retired = lifecycle.settle(ring, [], NOW, SCHEDULE, {})
+        retired = plans.settle(ring, [], NOW, SCHEDULE, {})
         other = self.database([NEW, OLD])
         seal = other.keychain.seal
 

@@ -16,7 +16,7 @@ from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.rotating import Rotation
 from jwksd.issuing.selfcheck import Check, SelfCheck, no_check
-from jwksd.lifecycle.plan import Schedule, make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root
@@ -40,7 +40,7 @@ def run_at_once(work: Callable[[], T]) -> "Deferred[T]":
     return maybeDeferred(work)
 
 
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=86_400,
     propagation=10_000,
     max_age=1000,

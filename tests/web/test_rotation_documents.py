@@ -25,7 +25,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.keysources.local import generate
-from jwksd.lifecycle.plan import make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
@@ -38,7 +38,7 @@ GETS = 5
 
 NAMES = ("ES256", "Ed25519")
 JWKS = "/.well-known/jwks.json"
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=12_000, propagation=10_000, max_age=1000, clock_skew=60, max_lifetime=7200
 )
 REQUIRED = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}

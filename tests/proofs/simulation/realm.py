@@ -7,7 +7,7 @@ from random import Random
 from twisted.internet.task import Clock
 
 from jwksd.issuing.rotating import Rotation
-from jwksd.lifecycle.plan import Schedule
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.cdn import Cdn
 from tests.proofs.simulation.documents import Origin, Sample
 from tests.proofs.simulation.ledger import Ledger

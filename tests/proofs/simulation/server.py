@@ -13,7 +13,9 @@ from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.rotating import Rotation
 from jwksd.issuing.selfcheck import SelfCheck
-from jwksd.lifecycle.plan import RingKey, Schedule, State, next_change
+from jwksd.lifecycle.plan import next_change
+from jwksd.lifecycle.ring import RingKey, State
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from tests.proofs.simulation.clocks import Wall
 from tests.proofs.simulation.documents import Answer, Keys, Sample, parse_freshness, parse_keys

@@ -8,13 +8,14 @@ from unittest import TestCase
 from jwksd.issuing.rotating import Rotation
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, Schedule, make_schedule
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.ring import Ring
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.ledger import Ledger
 from tests.proofs.simulation.realm import Weather
 from tests.proofs.simulation.world import CLEAR, run
 
-TIGHT = make_schedule(
+TIGHT = Schedule.of(
     rotation_interval=330,
     propagation=330,
     max_age=100,
@@ -108,7 +109,7 @@ class Careless(Rotation):
 
     def _settled(self, ring: Ring) -> Ring:
         now = self._clock.seconds()
-        return lifecycle.settle(ring, self._algorithms, now, self._schedule, {})
+        return plans.settle(ring, self._algorithms, now, self._schedule, {})
 
 
 class BrokenTests(TestCase):
