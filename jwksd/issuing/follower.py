@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from jwksd.errors import StoreAway
 from jwksd.interfaces import IStore
 from jwksd.lifecycle.contents import Contents
+from jwksd.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Follower:
         self._seen = reactor.seconds()
         self._lost = self._seen
         self._reading = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: Waiters[None] = Waiters()
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -102,8 +103,7 @@ class Follower:
         """Wait for a read that begins now or later; it may find that the store is away."""
         if self._stopped:
             return
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
+        waiter = self._waiting.wait()
         if not self._reading:
             self._begin()
         longest = LONGEST_WAIT if self.away is None else WAIT_WHILE_AWAY
@@ -136,7 +136,7 @@ class Follower:
         if self._reading or self._stopped:
             return
         self._reading = True
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, Waiters()
         began, since = self._reactor.seconds(), self.version
         reading: Deferred[Contents | None] = self._store.read(
             None if since == _NOTHING_KNOWN else since, self._known()
@@ -168,10 +168,9 @@ class Follower:
             self._log.failure("what the store holds could not be read", failure)
             self.away = "what the store holds could not be read; the log says why"
 
-    def _done(self, waiting: list["Deferred[None]"]) -> None:
+    def _done(self, waiting: Waiters[None]) -> None:
         self._reading = False
-        for waiter in waiting:
-            waiter.callback(None)
+        waiting.serve(None)
         if self._waiting:
             self._begin()
 

@@ -95,6 +95,13 @@ class KeyPair:
         """The public half, as it is published from ``created`` on."""
         return PublishedKey(self.kid, self.alg, self.member, self.etag, created, expires)
 
+    def __enter__(self) -> "KeyPair":
+        """Use the private half in a ``with`` block, at whose end it is destroyed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._private = None
+
     def __repr__(self) -> str:
         state = "destroyed" if self._private is None else "ready"
         return f"<KeyPair {self.alg} {self.kid} {state}>"

@@ -43,6 +43,7 @@ from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.signatures import CURVES, Native
+from jwksd.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -151,7 +152,7 @@ class _Lane:
         self.reserve = reserve
         self.batch = batch
         self.ready: deque[KeyPair] = deque()
-        self.waiting: dict[Deferred[KeyPair], None] = {}  # ordered, and quick to leave
+        self.waiting: Waiters[KeyPair] = Waiters()
         self.making = 0
         self.seconds_per_key = _FIRST_GUESS
 
@@ -171,18 +172,14 @@ class _Lane:
     def give(self, pair: KeyPair) -> None:
         """Hand a new key to whoever waits longest, or put it in the reserve."""
         if self.waiting:
-            waiter = next(iter(self.waiting))
-            del self.waiting[waiter]
-            waiter.callback(pair)
+            self.waiting.serve_first(pair)
         else:
             self.ready.append(pair)
 
     def refuse(self, error: JwksdError) -> None:
         """Let go of every key, and of everyone who waits."""
         self.ready.clear()
-        waiting, self.waiting = self.waiting, {}
-        for waiter in waiting:
-            waiter.errback(error)
+        self.waiting.refuse(error)
 
 
 @implementer(IKeySource)
@@ -243,7 +240,7 @@ class KeySource:
         """Make no more keys, let go of those in reserve, and refuse whoever waits or comes."""
         self._stopped = True
         for lane in self._lanes.values():
-            lane.refuse(self._stopping())
+            lane.refuse(Stopping())
 
     def take_now(self, alg: str) -> KeyPair | None:
         lane = self._lanes[alg]
@@ -256,17 +253,13 @@ class KeySource:
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
         if self._stopped:
-            return fail(self._stopping())
+            return fail(Stopping())
         pair = self.take_now(alg)
         if pair is not None:
             return succeed(pair)
         lane = self._lanes[alg]
-        taken: Deferred[KeyPair]
-        if len(lane.waiting) < self._max_waiting:
-            taken = Deferred(lambda waiter: lane.waiting.pop(waiter, None))
-            lane.waiting[taken] = None
-        else:
-            taken = fail(self._too_many(lane))
+        has_room = len(lane.waiting) < self._max_waiting
+        taken = lane.waiting.wait() if has_room else fail(self._too_many(lane))
         self._fill(lane.crew)
         return taken
 
@@ -302,7 +295,7 @@ class KeySource:
     def _make_unless_stopped(self, alg: str, number: int) -> list[KeyPair]:
         """On a worker thread: the end does not wait for keys that are not begun."""
         if self._stopped:
-            raise self._stopping()
+            raise Stopping()
         return self._make(alg, number)
 
     def _failed(self, lane: _Lane, failure: Failure) -> None:
@@ -312,12 +305,4 @@ class KeySource:
 
     def _too_many(self, lane: _Lane) -> TooManyWaiting:
         wait = max(1, ceil(self._max_waiting * lane.seconds_per_key / lane.crew.threads))
-        return TooManyWaiting(
-            f"{self._max_waiting} requests wait for a key, which is all that --max-waiting allows;"
-            f" try again in {wait} s",
-            retry_after=wait,
-        )
-
-    @staticmethod
-    def _stopping() -> Stopping:
-        return Stopping("the server is shutting down; try again when it is back", retry_after=1)
+        return TooManyWaiting(self._max_waiting, "a key", wait)

@@ -81,6 +81,20 @@ def takeover(ring: Ring, pending: RingKey, schedule: Schedule) -> float:
     return max(safe, active.since + schedule.rotation_interval)
 
 
+def next_signer(ring: Ring, alg: str, now: int, schedule: Schedule) -> tuple[str | None, int]:
+    """Return the kid of the key that signs next, where a rotation was asked for, and from when on.
+
+    Where the ring did it already, that is the active key, now. The kid is None while the key is
+    still being made.
+    """
+    pending, active = ring.pending(alg), ring.active(alg)
+    if alg not in ring.hurried:
+        return None if active is None else active.kid, now
+    if pending is None:
+        return None, now + 1 + schedule.propagation
+    return pending.kid, int(takeover(ring, pending, schedule))
+
+
 def next_change(ring: Ring, schedule: Schedule) -> int | None:
     """Return when time alone changes the ring next, or None when only a new key can."""
     times = [key.until for key in ring.keys if key.until is not None]

@@ -22,7 +22,7 @@ from jwksd.cli.admin import RevokeOptions
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.interfaces import IKeySource
 from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of, read_keks, write_kek
 from jwksd.jose.keys import KeyPair
@@ -104,7 +104,7 @@ class AdminTestCase(SynchronousTestCase):
     def database(self) -> Database:
         return Database(f"sqlite:///{self.file}", Keychain(self.keks))
 
-    def serve(self, policy: str = "rotating") -> Rotation | PerToken:
+    def serve(self, policy: str = "rotating") -> Rotating | PerToken:
         """A server on the same file. It makes its first keys at once."""
         store = InlineStore(self.database(), reactor)
         made = make_policy(
@@ -120,13 +120,13 @@ class AdminTestCase(SynchronousTestCase):
         self.addCleanup(lambda: self.successResultOf(made.stop()))
         return made
 
-    def sign(self, server: Rotation | PerToken, exp: int) -> KeyPair:
+    def sign(self, server: Rotating | PerToken, exp: int) -> KeyPair:
         """Have the server sign a token; the pair that it was signed with."""
         pairs = []
 
         def seal(pair: KeyPair) -> Token:
             pairs.append(pair)
-            return Token("token", pair.kid, pair.alg, exp - 60, exp)
+            return Token(b"token", pair.kid, pair.alg, exp - 60, exp)
 
         self.successResultOf(Deferred.fromCoroutine(server.sign("ES256", seal)))
         return pairs[0]
@@ -395,7 +395,7 @@ class ChangeTests(AdminTestCase):
     def states(self) -> dict[str, str]:
         return {row["kid"]: row["state"] for row in self.listed()}
 
-    def refresh(self, server: Rotation | PerToken) -> None:
+    def refresh(self, server: Rotating | PerToken) -> None:
         self.successResultOf(Deferred.fromCoroutine(server.refresh()))
 
     def test_a_key_is_replaced_as_soon_as_that_is_safe(self) -> None:

@@ -1,6 +1,7 @@
-"""Rotation: what lifecycle plans is carried out, on time or late, and never a step too early."""
+"""Rotating: what lifecycle plans is carried out, on time or late, and never a step too early."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -10,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from jwksd.errors import InvalidParameter, JwksdError, Stopping, TooManyWaiting, UnknownKey
 from jwksd.issuing.follower import POLL
 from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.making import RETRY
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.issuing.rotating import HEARTBEAT, RETRY, Rotation
+from jwksd.issuing.rotating import Rotating
+from jwksd.issuing.rotator import HEARTBEAT
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
@@ -37,7 +40,7 @@ class RotationTestCase(SynchronousTestCase):
         self.clock.advance(NOW)
         self.slept = 0.0
         self.issuer = self.make(self.source)
-        self.issuer.start()
+        self.issuer.policy.start()
 
     def make(self, source: Any = None, **changes: Any) -> Issuer:
         steady = self.clock.seconds
@@ -53,9 +56,9 @@ class RotationTestCase(SynchronousTestCase):
     """How much of the wall clock's way was no time that passed."""
 
     @property
-    def policy(self) -> Rotation:
-        policy = self.issuer._policy
-        assert isinstance(policy, Rotation)
+    def policy(self) -> Rotating:
+        policy = self.issuer.policy
+        assert isinstance(policy, Rotating)
         return policy
 
     def jump(self, seconds: float) -> None:
@@ -75,13 +78,13 @@ class RotationTestCase(SynchronousTestCase):
         return self.successResultOf(Deferred.fromCoroutine(self.issuer.rotate(alg)))
 
     def revoke(self, kid: str) -> None:
-        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.policy.revoke(kid)))
 
     def describe(self) -> Any:
-        return self.successResultOf(Deferred.fromCoroutine(self.issuer.describe_keys()))
+        return self.successResultOf(Deferred.fromCoroutine(self.issuer.policy.describe()))
 
     def kids(self) -> list[str]:
-        return [key["kid"] for key in json.loads(self.issuer.key_set().body)["keys"]]
+        return [key["kid"] for key in json.loads(self.issuer.policy.keys.key_set().body)["keys"]]
 
     def states(self) -> dict[str, str]:
         keys: Any = self.describe()["keys"]
@@ -106,8 +109,7 @@ class ScheduleTests(RotationTestCase):
         self.assertIn(A, self.kids())
         self.clock.advance(1)
         self.assertNotIn(A, self.kids())
-        with self.assertRaises(UnknownKey):
-            self.issuer.single_key(A)
+        self.assertIsNone(self.issuer.policy.keys.get(A))
 
     def test_a_retired_private_half_is_gone(self) -> None:
         """In the step that retires it; the keys that sign, now or next, keep theirs."""
@@ -119,7 +121,7 @@ class ScheduleTests(RotationTestCase):
     def test_the_documents_may_be_cached_as_the_schedule_says(self) -> None:
         """The header is that of the same numbers."""
         expected = b"public, max-age=1000, stale-while-revalidate=1000, stale-if-error=7940"
-        self.assertEqual(self.issuer.cache_control, expected)
+        self.assertEqual(self.issuer.policy.cache_control, expected)
 
     def test_every_algorithm_has_keys_of_its_own(self) -> None:
         """Each with a successor, and each is asked for by name."""
@@ -226,8 +228,8 @@ class ClockTests(RotationTestCase):
         """So that a clock which was set is noticed though nobody asks."""
         self.jump(30 * DAY)
         self.clock.advance(HEARTBEAT)
-        self.assertEqual(self.policy._ring.get(A).state, State.ACTIVE)  # type: ignore[union-attr]
-        self.assertEqual(self.policy._ring.get(A).since, NOW + 30 * DAY)  # type: ignore[union-attr]
+        self.assertEqual(self.policy._rotator.ring.get(A).state, State.ACTIVE)  # type: ignore[union-attr]
+        self.assertEqual(self.policy._rotator.ring.get(A).since, NOW + 30 * DAY)  # type: ignore[union-attr]
 
 
 class EarlyTests(RotationTestCase):
@@ -264,16 +266,16 @@ class RevocationTests(RotationTestCase):
         self.assertEqual(self.mint().kid, B)
         self.assertEqual(self.states(), {B: "active", C: "pending"})
         self.assertEqual(sorted(self.kids()), sorted([B, C]))
-        self.assertIsNone(self.issuer.introspect(token.token))
+        self.assertIsNone(self.issuer.introspect(token.token.decode()))
 
     def test_freshness_drops_until_every_cache_can_have_heard(self) -> None:
         """A minute at most, and no stale answers, for the propagation time."""
         self.revoke(A)
-        self.assertEqual(self.issuer.cache_control, b"public, max-age=60")
+        self.assertEqual(self.issuer.policy.cache_control, b"public, max-age=60")
         self.clock.advance(SCHEDULE.propagation - 1)
-        self.assertEqual(self.issuer.cache_control, b"public, max-age=60")
+        self.assertEqual(self.issuer.policy.cache_control, b"public, max-age=60")
         self.clock.advance(1)
-        self.assertIn(b"max-age=1000", self.issuer.cache_control)
+        self.assertIn(b"max-age=1000", self.issuer.policy.cache_control)
 
     def test_a_pending_and_a_retired_key_can_be_revoked(self) -> None:
         """The active one signs on."""
@@ -286,8 +288,10 @@ class RevocationTests(RotationTestCase):
 
     def test_a_kid_of_no_key_is_refused(self) -> None:
         """And nothing changes."""
-        self.failureResultOf(Deferred.fromCoroutine(self.issuer.revoke("nobody")), UnknownKey)
-        self.assertEqual(self.issuer.cache_control.count(b"stale"), 2)
+        self.failureResultOf(
+            Deferred.fromCoroutine(self.issuer.policy.revoke("nobody")), UnknownKey
+        )
+        self.assertEqual(self.issuer.policy.cache_control.count(b"stale"), 2)
 
     def test_a_reset_begins_anew(self) -> None:
         """Every key is another, and the first of them signs at once."""
@@ -370,9 +374,9 @@ class SlowTests(RotationTestCase):
 
     def test_a_set_without_its_first_key_is_not_to_be_cached(self) -> None:
         """It would lack the key that signs a moment later, for as long as caches may hold it."""
-        self.assertEqual(self.issuer.cache_control, b"no-store")
+        self.assertEqual(self.issuer.policy.cache_control, b"no-store")
         self.slow.give()
-        self.assertIn(b"max-age=1000", self.issuer.cache_control)
+        self.assertIn(b"max-age=1000", self.issuer.policy.cache_control)
 
     def test_only_one_key_is_made_at_a_time(self) -> None:
         """However often the plan is looked at meanwhile."""
@@ -431,19 +435,30 @@ class SlowTests(RotationTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class Turn:
+    """What a thread is to sign, and where its result arrives."""
+
+    def __init__(self, work: Callable[[], Token]) -> None:
+        self.work = work
+        self.arrived: Deferred[Token] = Deferred()
+
+    def __call__(self) -> None:
+        """Sign, and have the result arrive at once."""
+        maybeDeferred(self.work).chainDeferred(self.arrived)
+
+
 class ThreadTests(RotationTestCase):
     """RSA signatures on threads, which end when the test says so."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.turns: list[Any] = []
+        self.turns: list[Turn] = []
         self.issuer = self.make(run_signing=self.run_signing, max_waiting=2)
-        self.issuer.start()
+        self.issuer.policy.start()
 
     def run_signing(self, work: Any) -> "Deferred[Token]":
-        done: Deferred[Token] = Deferred()
-        self.turns.append(lambda: maybeDeferred(work).chainDeferred(done))
-        return done
+        self.turns.append(Turn(work))
+        return self.turns[-1].arrived
 
     def begin(self) -> "Deferred[Token]":
         return Deferred.fromCoroutine(self.issuer.mint(PLAIN))
@@ -465,8 +480,8 @@ class ThreadTests(RotationTestCase):
         for minting in [*waiting]:
             self.successResultOf(minting)
 
-    def test_a_key_that_is_gone_meanwhile_signs_nothing(self) -> None:
-        """Replaced before its turn came, or withdrawn while it signed: the next one does."""
+    def test_a_key_that_is_gone_before_its_turn_signs_nothing(self) -> None:
+        """Replaced, or withdrawn, while the work waited for a thread: the next key signs."""
         minting = self.begin()
         self.clock.advance(DAY)
         self.turns.pop()()
@@ -475,6 +490,28 @@ class ThreadTests(RotationTestCase):
         self.turns.pop()()
         self.turns.pop()()
         self.assertEqual(self.successResultOf(minting).kid, C)
+
+    def test_a_token_whose_key_was_withdrawn_while_a_thread_signed_is_not_answered(self) -> None:
+        """The signature was made, and is thrown away; the next key signs the answer."""
+        minting = self.begin()
+        turn = self.turns.pop()
+        token = turn.work()
+        self.revoke(A)
+        turn.arrived.callback(token)
+        self.assertNoResult(minting)
+        self.turns.pop()()
+        self.assertEqual((token.kid, self.successResultOf(minting).kid), (A, B))
+        self.assertEqual([key["signed"] for key in self.describe()["keys"]], [1, 0])
+
+    def test_a_token_whose_key_was_retired_while_a_thread_signed_is_answered(self) -> None:
+        """A retired key is still published, for longer than the token is valid."""
+        minting = self.begin()
+        turn = self.turns.pop()
+        token = turn.work()
+        self.clock.advance(DAY)
+        self.assertEqual(self.states()[A], "retired")
+        turn.arrived.callback(token)
+        self.assertEqual(self.successResultOf(minting), token)
 
     def test_quick_signatures_are_made_where_they_are(self) -> None:
         """Handing them over would cost more."""
@@ -486,10 +523,11 @@ class ThreadTests(RotationTestCase):
 class RobustnessTests(RotationTestCase):
     def test_a_failing_tick_is_followed_by_another(self) -> None:
         """The rotation says so in the log, and goes on."""
-        settled, self.policy._settled = self.policy._settled, lambda ring: 1 / 0  # type: ignore[method-assign,assignment,misc,return-value]
+        rotator = self.policy._rotator
+        planned, rotator._planned = rotator._planned, lambda change: 1 / 0  # type: ignore[method-assign,assignment,misc,return-value]
         self.clock.advance(HEARTBEAT)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.policy._settled = settled  # type: ignore[method-assign]
+        rotator._planned = planned  # type: ignore[method-assign]
         self.clock.advance(DAY)
         self.assertEqual(self.mint().kid, B)
 
@@ -498,7 +536,7 @@ class RobustnessTests(RotationTestCase):
         source = KeysInOrder()
         take, source.take = source.take, lambda alg: fail(JwksdError("none today"))  # type: ignore[method-assign]
         self.issuer = self.make(source)
-        self.issuer.start()
+        self.issuer.policy.start()
         self.clock.pump([1] * (RETRY - 1))
         self.assertEqual(len(self.flushLoggedErrors(JwksdError)), 1)
         self.failureResultOf(Deferred.fromCoroutine(self.issuer.mint(PLAIN)), JwksdError)
@@ -511,15 +549,15 @@ class RobustnessTests(RotationTestCase):
         """The same keys in the same states; tokens signed before keep their key."""
         store = MemoryStore()
         self.issuer = self.make(store=store)
-        self.issuer.start()
+        self.issuer.policy.start()
         exp = self.mint(MintRequest(lifetime=7200)).exp
         self.describe()  # by which it is counted
-        document = self.issuer.key_set()
+        document = self.issuer.policy.keys.key_set()
         other = self.make(store=store)
-        other.open()
-        other.start()
-        self.assertEqual(other.key_set(), document)
-        described = self.successResultOf(Deferred.fromCoroutine(other.describe_keys()))
+        other.policy.open()
+        other.policy.start()
+        self.assertEqual(other.policy.keys.key_set(), document)
+        described = self.successResultOf(Deferred.fromCoroutine(other.policy.describe()))
         self.assertEqual(described["keys"][0]["last_exp"], exp)
         self.issuer = other
         self.assertEqual(self.mint().kid, A)

@@ -156,7 +156,7 @@ class Play:
 
     def run(self) -> Course:
         """Everything."""
-        self._issuer.start()
+        self._issuer.policy.start()
         self._clock.advance(3)
         self._look("")
         for number in range(ROUNDS):
@@ -199,7 +199,7 @@ class Play:
     def _revoke(self) -> None:
         kid = self._random.choice(self._course.looks[-1].document.kids)
         if any(key["kid"] == kid for key in self._keys()):
-            self._start(self._issuer.revoke(kid))
+            self._start(self._issuer.policy.revoke(kid))
             self._course.revoked[kid] = self._clock.seconds()
 
     def _start(self, work: Any) -> "Deferred[Any]":
@@ -211,7 +211,7 @@ class Play:
 
     def _described(self) -> Any:
         described: list[Any] = []
-        self._start(self._issuer.describe_keys()).addCallback(described.append)
+        self._start(self._issuer.policy.describe()).addCallback(described.append)
         return described[0]
 
     def _look(self, tag: str) -> None:

@@ -4,11 +4,11 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from jwksd.issuing.rotating import Rotation
 from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.clocks import run_until
 from tests.proofs.simulation.ledger import Ledger
 from tests.proofs.simulation.realm import Realm, Weather
+from tests.proofs.simulation.server import WHOLE, Rotation
 
 START = 1_800_000_000
 CLEAR = Weather()
@@ -40,13 +40,13 @@ def run(
     *,
     rotations: int = 12,
     schedule: Schedule | None = None,
-    rotation: type[Rotation] = Rotation,
+    rotation: Rotation = WHOLE,
 ) -> Ledger:
     """Three issuers, side by side, for about so many rotations of the slowest.
 
     Args:
         schedule: that of every issuer, instead of one that is drawn.
-        rotation: the policy of every issuer.
+        rotation: the rotator and the policy of every issuer.
     """
     rng, ledger, clock = Random(seed), Ledger(seed), Clock()
     clock.advance(START)
