@@ -1,9 +1,9 @@
 """Waiters: a queue of Deferreds that wait for the same thing, and may be cancelled.
 
 The laws of the queue:
-1. Whoever waits longest is served first.
-2. Whoever cancels leaves the queue at once, and costs nobody else a turn.
-3. A call serves those who wait when it begins. Who comes meanwhile waits for the next.
+1. The one who has waited longest is served first.
+2. One who cancels leaves the queue at once, and costs nobody else a turn.
+3. A call serves those who wait when it begins. Those who come during it wait for the next call.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Waiters(Generic[T]):
         return waiter
 
     def serve_first(self, result: T) -> None:
-        """Give ``result`` to whoever waits longest; there must be somebody."""
+        """Give ``result`` to the one who has waited longest; somebody must be waiting."""
         waiter = next(iter(self._waiting))
         del self._waiting[waiter]
         waiter.callback(result)

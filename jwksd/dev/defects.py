@@ -108,7 +108,7 @@ def _high_s(draft: Draft) -> str:
         s = int.from_bytes(signature[size:], "big")
         return signature[:size] + max(s, order - s).to_bytes(size, "big")
 
-    return draft.seal_with(heighten)
+    return draft.seal_changed(heighten)
 
 
 def _der(signature: bytes) -> bytes:

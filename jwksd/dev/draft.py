@@ -1,7 +1,7 @@
 """Draft: a token before it is sealed, and the ways to seal it wrong.
 
-A draft would be right as it stands. Each way answers a ``Forge``, which breaks one thing of it; the
-rows of ``defects`` are made of them.
+A draft would be right as it stands. Each way to seal it is a function that returns a ``Forge``,
+which breaks one thing of it. The rows of ``defects`` are made of them.
 """
 
 import hmac
@@ -32,24 +32,24 @@ class Draft:
     now: int
 
     def seal(self, signer: KeyPair | None = None) -> str:
-        """The compact token, signed by the published key or by another."""
+        """Return the compact token, signed by the published key or by another."""
         return sign(signer or self.pair, self.header, self.claims).decode("ascii")
 
     def seal_octets(self, header: bytes | None = None, payload: bytes | None = None) -> str:
-        """The compact token around a header or a payload that may be no JSON at all."""
+        """Return the compact token of a header or a payload that may be no JSON at all."""
         first = base64url(compact_json(self.header) if header is None else header)
         second = base64url(compact_json(self.claims) if payload is None else payload)
         signature = self.pair.sign(first + b"." + second)
         return b".".join((first, second, base64url(signature))).decode("ascii")
 
     def segments(self) -> tuple[str, str, bytes]:
-        """Header and payload as segments, and the octets of the signature."""
+        """Return header and payload as segments, and the octets of the signature."""
         first, second = base64url(compact_json(self.header)), base64url(compact_json(self.claims))
         signature = self.pair.sign(first + b"." + second)
         return first.decode("ascii"), second.decode("ascii"), signature
 
-    def seal_with(self, change: Callable[[bytes], bytes]) -> str:
-        """The compact token with a signature that was changed afterwards."""
+    def seal_changed(self, change: Callable[[bytes], bytes]) -> str:
+        """Return the compact token with a signature that ``change`` was applied to."""
         first, second, signature = self.segments()
         return f"{first}.{second}.{base64url(change(signature)).decode('ascii')}"
 
@@ -59,6 +59,8 @@ Forge = Callable[[Draft], str]
 
 
 def claims(change: Callable[[Draft], Mapping[str, object]]) -> Forge:
+    """Have claims replaced or added before signing."""
+
     def forge(draft: Draft) -> str:
         draft.claims.update(change(draft))
         return draft.seal()
@@ -67,6 +69,8 @@ def claims(change: Callable[[Draft], Mapping[str, object]]) -> Forge:
 
 
 def header(change: Callable[[Draft], Mapping[str, object]], *, foreign: bool = False) -> Forge:
+    """Have header parameters replaced or added before signing, by the foreign key if so asked."""
+
     def forge(draft: Draft) -> str:
         draft.header.update(change(draft))
         return draft.seal(draft.foreign if foreign else draft.pair)
@@ -75,6 +79,8 @@ def header(change: Callable[[Draft], Mapping[str, object]], *, foreign: bool = F
 
 
 def without(place: Literal["header", "claims"], name: str) -> Forge:
+    """Have a member left out."""
+
     def forge(draft: Draft) -> str:
         getattr(draft, place).pop(name, None)
         return draft.seal()
@@ -83,11 +89,12 @@ def without(place: Literal["header", "claims"], name: str) -> Forge:
 
 
 def signature(change: Callable[[bytes], bytes]) -> Forge:
-    return lambda draft: draft.seal_with(change)
+    """Have the octets of the signature changed."""
+    return lambda draft: draft.seal_changed(change)
 
 
 def twice(place: Literal["header", "claims"], name: str, last: Callable[[Draft], object]) -> Forge:
-    """A member given twice: first right, then wrong; a parser must refuse, or take the last."""
+    """Have a member twice, first right, then wrong: a parser must refuse, or take the last."""
 
     def forge(draft: Draft) -> str:
         members = compact_json(getattr(draft, place))
@@ -100,7 +107,7 @@ def twice(place: Literal["header", "claims"], name: str, last: Callable[[Draft],
 
 
 def raw_claim(name: str, text: bytes) -> Forge:
-    """A claim whose value is written as this text, which need not be JSON."""
+    """Have a claim whose value is written as this text, which need not be JSON."""
 
     def forge(draft: Draft) -> str:
         draft.claims.pop(name, None)
@@ -111,6 +118,8 @@ def raw_claim(name: str, text: bytes) -> Forge:
 
 
 def unsigned(alg: str) -> Forge:
+    """Have this ``alg`` in the header and an empty signature."""
+
     def forge(draft: Draft) -> str:
         draft.header["alg"] = alg
         first, second, _ = draft.segments()
@@ -120,7 +129,7 @@ def unsigned(alg: str) -> Forge:
 
 
 def hmac_keyed_with(key: Callable[[KeyPair], bytes]) -> Forge:
-    """HS256 with what is public as its secret: the classic confusion of algorithms."""
+    """Have HS256 with what is public as its secret: the classic confusion of algorithms."""
 
     def forge(draft: Draft) -> str:
         draft.header["alg"] = "HS256"
@@ -132,6 +141,8 @@ def hmac_keyed_with(key: Callable[[KeyPair], bytes]) -> Forge:
 
 
 def encoded(encoding: Encoding) -> Callable[[KeyPair], bytes]:
+    """Return what encodes a public key so."""
+
     def encode(pair: KeyPair) -> bytes:
         key = pair.public.get_op_key("verify")
         octets: bytes = key.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)

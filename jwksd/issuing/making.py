@@ -1,4 +1,4 @@
-"""Making: the keys that a rotation is waiting for.
+"""Making: the keys that are being made for a rotation.
 
 The laws of this module:
 1. One key of an algorithm is made at a time.
@@ -21,10 +21,10 @@ RETRY = 10
 
 
 class Making:
-    """Takes keys from a source, for whoever publishes them.
+    """Takes keys from a source and has them published.
 
     Args:
-        clock: tells when to try again.
+        clock: the wall clock.
         source: where fresh keys come from.
         publish: takes a key that was made.
         failed: takes what went wrong, and with which algorithm.
@@ -60,7 +60,7 @@ class Making:
             made.addErrback(self._not_made, alg).addBoth(self._end, alg)
 
     def stop(self) -> None:
-        """Begin no more keys, and tell nobody of failures any more."""
+        """Begin no more keys, and report no more failures."""
         self._stopped = True
 
     def _first_missing(self, steps: Iterable[Step]) -> str | None:

@@ -20,7 +20,7 @@ from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import Document
 
 MakeTokens = Callable[[], Sequence[str]]
-"""Makes the tokens that are to be verified; runs on a worker thread."""
+"""Makes the tokens to verify; runs on a worker thread."""
 
 Published = Callable[[], Document | None]
 """The document in which their keys must be found, by kid; None when they are gone already."""
