@@ -29,7 +29,7 @@ from documents import SCALING, digits, fill, markdown, plain
 sys.path.insert(1, str(CHECKOUT))
 
 from jwksd.config.settings import duration
-from jwksd.lifecycle.plan import ALERT_MAX_AGE
+from jwksd.lifecycle.schedule import ALERT_MAX_AGE
 
 BEHIND, CURRENT = 0, 1
 """A copy that is none or an old document; and the current one."""

@@ -63,6 +63,12 @@ class UnknownKey(JwksdError):
     status = 404
     title = "Unknown key"
 
+    def __init__(self, kid: str) -> None:
+        super().__init__(
+            f"no live key has the kid {kid!r:.60}: it is unknown here, or has expired;"
+            " jwks.json lists those there are"
+        )
+
 
 class MethodNotAllowed(JwksdError):
     """The path exists, but not with this method (RFC 9110 §15.5.6)."""
@@ -137,10 +143,17 @@ class Overloaded(JwksdError):
 
 
 class TooManyWaiting(Overloaded):
-    """The queue of requests that wait for a key, or for a signature, is full."""
+    """As many requests as may, ``bound``, wait for ``what``."""
 
     slug = "too-many-waiting"
     title = "Too many requests wait for a key"
+
+    def __init__(self, bound: int, what: str, retry_after: int = 1) -> None:
+        super().__init__(
+            f"{bound} requests wait for {what}, which is all that --max-waiting allows;"
+            f" try again in {retry_after} s",
+            retry_after,
+        )
 
 
 class TooManyKeys(Overloaded):
@@ -155,6 +168,9 @@ class Stopping(Overloaded):
 
     slug = "stopping"
     title = "The server is stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; try again when it is back", retry_after=1)
 
 
 class NotReady(Overloaded):

@@ -1,10 +1,10 @@
 """What the parts of the application need of one another and of the outside.
 
-The clock is Twisted's own ``IReactorTime``; its ``seconds()`` is the wall clock, a NumericDate.
+Attributes are annotated, so that their types are known wherever an interface is used. The clock is
+Twisted's own ``IReactorTime``; its ``seconds()`` is the wall clock, a NumericDate.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -12,7 +12,9 @@ from zope.interface import Attribute, Interface
 
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle.contents import Contents, Usage
+from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import Ring
 
 Seal = Callable[[KeyPair], Token]
 """Signs one token with the key that it is given."""
@@ -26,45 +28,17 @@ class IKeySource(Interface):
     """Where fresh key pairs come from. No call blocks."""
 
     def take_now(alg: str) -> KeyPair | None:
-        """A key as from ``take``, or None where one would have to be waited for, or is refused."""
+        """Return a key as ``take`` does, or None where it would have to wait, or to refuse."""
 
     def take(alg: str) -> "Deferred[KeyPair]":
-        """A key given to no one else, and warm: its first signature is as fast as the next.
+        """Return a key that nobody else is given. Its first signature is as fast as the next.
 
-        The Deferred can be cancelled, which gives up the place in the queue.
+        Cancelling the Deferred gives up the place in the queue.
 
         Raises (in the Deferred):
             TooManyWaiting: the queue is full.
             Stopping: the source has been stopped.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a key has signed: how many tokens, and the last ``exp`` among them (0: none)."""
-
-    signed: int = 0
-    last_exp: int = 0
-
-    def __add__(self, more: "Usage") -> "Usage":
-        return Usage(self.signed + more.signed, max(self.last_exp, more.last_exp))
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a store holds: all of it, or what has come since a version.
-
-    ``ring`` is whole always. ``keys`` are published halves: of the ring's keys, which the ring
-    alone ends (``expires`` is None), and of keys that signed one token each. ``pairs`` are private
-    halves of pending and active keys; one that cannot be had is missing. ``gone`` are the kids of
-    keys that were withdrawn since; where it is None, so is every key that is not named.
-    """
-
-    version: int
-    ring: Ring
-    keys: Sequence[PublishedKey]
-    pairs: Sequence[KeyPair]
-    gone: Collection[str] | None
 
 
 class IStore(Interface):
@@ -75,24 +49,24 @@ class IStore(Interface):
     ``read`` tells what became of it when the store is back.
     """
 
-    shared = Attribute("Whether others may change it: another process, another machine.")
+    shared: bool = Attribute("Whether others may change it: another process, another machine.")
 
-    one_machine = Attribute("Whether all who change it have the same clocks.")
+    one_machine: bool = Attribute("Whether all who change it have the same clocks.")
 
-    at_once = Attribute("Whether every call is done when it returns, and none ever fails.")
+    at_once: bool = Attribute("Whether every call is done when it returns, and none ever fails.")
 
     def open() -> Contents:
-        """Everything. The one call that blocks: before anything is served.
+        """Return everything. The one call that blocks: before anything is served.
 
         Raises:
             StartUpRefused: the store cannot be used, with what to do about it.
         """
 
     def close() -> "Deferred[None]":
-        """Let go of it; the Deferred fires when nothing of it runs any more."""
+        """Close it; the Deferred fires when nothing of it runs any more."""
 
     def read(since: int | None, known: Collection[str]) -> "Deferred[Contents | None]":
-        """What has come since a version, or None for nothing; without a version, everything.
+        """Return what has changed since a version, or None for nothing; of None, everything.
 
         The private halves of ``known`` kids are left out.
         """
@@ -100,14 +74,14 @@ class IStore(Interface):
     def swap(
         version: int, before: Ring, after: Ring, added: KeyPair | None
     ) -> "Deferred[int | None]":
-        """Change the ring, if it is of this version still; the new version, or None.
+        """Change the ring if it still has this version; return the new version, or None.
 
         ``added`` is the key that ``after`` has and ``before`` has not, if there is one. The private
         half of a key that is neither pending nor active in ``after`` is destroyed.
         """
 
     def insert(key: PublishedKey) -> "Deferred[int]":
-        """Keep the public half of a key that has signed its one token; the new version."""
+        """Keep the public half of a key that has signed its one token; return the new version."""
 
     def withdraw(kids: Collection[str]) -> "Deferred[None]":
         """Take back keys that signed one token each."""
@@ -116,24 +90,26 @@ class IStore(Interface):
         """Forget keys that signed one token each, and have expired."""
 
     def count(usage: Mapping[str, Usage]) -> "Deferred[Mapping[str, Usage]]":
-        """Add to what keys of the ring have signed, and answer it for all of them."""
+        """Add to what keys of the ring have signed, and return it for all of them."""
 
     def watch(changed: Callable[[], None]) -> None:
-        """Have this called, on the reactor's thread, when others may have changed something."""
+        """Call ``changed`` on the reactor's thread whenever others may have changed something."""
 
 
 class IKeyPolicy(Interface):
     """Which key signs, and how long it is published (``per-token`` or ``rotating``)."""
 
-    name = Attribute("The name of the policy, as ``--policy`` has it.")
+    name: str = Attribute("The name of the policy, as ``--policy`` has it.")
 
-    cache_control = Attribute("The Cache-Control of every document with keys, as bytes.")
+    cache_control: bytes = Attribute("The Cache-Control of every document with keys, as it is now.")
 
-    not_ready = Attribute("Why no token could be signed now, or should not be; or None.")
+    not_ready: str | None = Attribute("Why no token can be signed now, or should not be; or None.")
 
-    keys = Attribute("The KeyStore of the keys that are published at this moment.")
+    keys: PublishedKeys = Attribute("The keys that are published at this moment.")
 
-    reads_through = Attribute("Whether ``keys`` may lack a key that a token is out for already.")
+    reads_through: bool = Attribute(
+        "Whether ``keys`` may lack a key that another node published: ``refresh`` before a use."
+    )
 
     def open() -> None:
         """Read the store, blocking; before anything is served, and after a daemon has forked.
@@ -149,45 +125,53 @@ class IKeyPolicy(Interface):
         """Leave nothing in the reactor, and let go of every private half and of the store."""
 
     async def refresh() -> None:
-        """Have ``keys`` hold all that was published before this call, if the store is there."""
+        """Have ``keys`` hold all that was published anywhere before this call, if the store can be
+        reached."""
 
     def sign_now(alg: str, seal: Seal) -> Token | None:
-        """What ``sign`` answers, or None where that would have to wait, or to refuse.
+        """Return what ``sign`` does, or None where it would have to wait, or to refuse.
 
         Raises:
             TooManyKeys: no token now; try again later.
         """
 
     async def sign(alg: str, seal: Seal, *, sound: bool = True) -> Token:
-        """A token sealed with the right key, which is published before the token is answered.
+        """Return a token sealed with the right key, which is published before.
 
-        One that is not ``sound`` is wrong on purpose: that it does not verify says nothing of us.
+        A token that is not ``sound`` is wrong on purpose: the self-check does not look at it.
 
         Raises:
             TooManyKeys, TooManyWaiting, StoreAway, Stopping: no token now; try again later.
         """
 
     async def rotate(alg: str) -> Mapping[str, object]:
-        """Replace the key of this algorithm as soon as that is safe; ``kid`` and ``at``, when.
+        """Replace the key of this algorithm as soon as that is safe.
+
+        Returns ``kid``, that of the next key or None while it is being made, and ``at``, when it
+        begins to sign. With ``per-token`` a fresh key is published that signs nothing.
 
         Raises:
-            StoreAway: nothing was changed, or nothing is known of it.
+            StoreAway: nothing was changed, or it is not known whether it was.
         """
 
     async def revoke(kid: str) -> None:
-        """Withdraw a live key at once; nothing of it is published or signs from now on.
+        """Withdraw a live key at once: it is not published, and signs nothing, from now on.
 
         Raises:
             UnknownKey: no live key has this kid.
-            StoreAway: nothing was changed, or nothing is known of it.
+            StoreAway: nothing was changed, or it is not known whether it was.
         """
 
     async def reset() -> int:
-        """Forget every key at once, and answer how many there were.
+        """Forget every key at once, and return how many there were.
 
         Raises:
-            StoreAway: nothing was changed, or nothing is known of it.
+            StoreAway: nothing was changed, or it is not known whether it was.
         """
 
     async def describe() -> Mapping[str, object]:
-        """Which keys there are, in which state, since and until when, and who still needs them."""
+        """Describe every key: its state, since and until when, and who still needs it.
+
+        Returns ``policy``, its name; ``next_change``, a NumericDate or None; and ``keys``, the
+        members of a ``KeyStatus`` for each.
+        """

@@ -23,7 +23,6 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import (
     IAddress,
     IReactorTCP,
-    IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.internet.threads import deferToThread
@@ -35,14 +34,11 @@ from jwksd.config.settings import OPTIONS, Option, Settings, resolve
 from jwksd.dev.clock import DevClock
 from jwksd.dev.faults import Faults
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuing.issuer import Issuer
-from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
-from jwksd.issuing.selfcheck import Check, SelfCheck
+from jwksd.issuing.policies import make_policy
+from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
-from jwksd.jose.tokens import Token
 from jwksd.keysources.generating import generate
 from jwksd.keysources.local import QUICK_RESERVE, KeySource
 from jwksd.keysources.threads import KeyThreads, Threads
@@ -167,7 +163,7 @@ class KeyService(Service):
             StartUpRefused: it cannot be used.
         """
         super().privilegedStartService()
-        self._issuer.open()
+        self._issuer.policy.open()
         self._opened = True
 
     def startService(self) -> None:
@@ -177,7 +173,7 @@ class KeyService(Service):
         for threads in self._threads:
             threads.start()
         self._source.start()
-        self._issuer.start()
+        self._issuer.policy.start()
 
     def stopService(self) -> "Deferred[None]":
         super().stopService()
@@ -248,8 +244,13 @@ def makeService(options: Options) -> Daemon:
     clock = dev.clock if dev else reactor
     self_check = SelfCheck(reactor, threads.run)
     signing = Threads(reactor, settings.signing_threads, "signing")  # type: ignore[arg-type]
-    policy = _make_policy(
-        settings,
+    policy = make_policy(
+        schedule=settings.schedule() if rotating else None,
+        algorithms=settings.alg,
+        lifetime=settings.lifetime,
+        max_keys=settings.max_keys,
+        max_waiting=settings.max_waiting,
+        boot=_boot(),
         clock=clock,
         reactor=reactor,
         steady=dev.clock.steady if dev else passed,
@@ -297,42 +298,6 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return str(uuid4())
-
-
-def _make_policy(
-    settings: Settings,
-    *,
-    clock: IReactorTime,
-    reactor: IReactorTime,
-    steady: Callable[[], float],
-    source: IKeySource,
-    store: IStore,
-    run_signing: Callable[[Callable[[], Token]], "Deferred[Token]"] | None,
-    check: Check,
-) -> PerToken | Rotation:
-    if settings.policy == "rotating":
-        return Rotation(
-            clock=clock,
-            reactor=reactor,
-            steady=steady,
-            boot=_boot(),
-            source=source,
-            store=store,
-            algorithms=settings.alg,
-            schedule=settings.schedule(),
-            max_waiting=settings.max_waiting,
-            run_signing=run_signing,
-            check=check,
-        )
-    return PerToken(
-        clock=clock,
-        reactor=reactor,
-        source=source,
-        store=store,
-        lifetime=settings.lifetime,
-        max_keys=settings.max_keys,
-        check=check,
-    )
 
 
 def _make_keys(alg: str, number: int, rsa_bits: int) -> list[KeyPair]:
@@ -389,7 +354,7 @@ def _bound(issuer: Issuer, settings: Settings, site: Site, addresses: Sequence[I
     if not issuer.name:
         if not urls:
             raise StartUpRefused("no --listen has a port to make the issuer URL of: give --issuer")
-        issuer.name = f"http://localhost:{urls[0].rpartition(':')[2]}"
+        issuer.name = f"http://localhost:{urls[0].rpartition(':')[2]}"  # type: ignore[misc]
     site.admission = _admission(settings, issuer.name, addresses)
     _log.info("{urls} serve as issuer {name}", urls=", ".join(urls), name=issuer.name)
     if settings.dev:

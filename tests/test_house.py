@@ -15,6 +15,7 @@ FLOORS = {
     "lifecycle": 1,
     "dev": 2,
     "interfaces": 2,
+    "waiters": 2,
     "issuing": 2,
     "keysources": 3,
     "stores": 3,

@@ -13,13 +13,16 @@ from twisted.python import usage
 
 from jwksd.config.settings import Settings
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, Usage
 from jwksd.jose.envelopes import write_kek
 from jwksd.jose.importing import read_private_key
 from jwksd.jose.keys import KeyPair
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, RingKey, Schedule
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle import ring as rings
+from jwksd.lifecycle.contents import Contents, Usage
 from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import Ring
+from jwksd.lifecycle.schedule import Schedule
+from jwksd.lifecycle.status import KeyStatus
 from jwksd.storage import open_database
 from jwksd.tap import ConfiguredOptions, PlainOptions
 
@@ -106,14 +109,14 @@ class ListOptions(StoreOptions):
     def work(self, database: "Database", settings: Settings) -> None:
         contents = database.open()
         usage = database.count({})
-        single = {key.kid: key for key in contents.keys if key.expires is not None}
-        rows = [_row(key, usage.get(key.kid, Usage())) for key in contents.ring.keys]
-        rows += [
-            {"kid": key.kid, "alg": key.alg, "state": "retired", "since": key.created}
-            | {"until": key.expires, "signed": 1, "last_exp": key.expires}
-            for key in sorted(single.values(), key=lambda key: (key.created, key.kid))
-            if key.expires is not None and key.expires > time.time()
+        now = time.time()
+        singles = {key.kid: key for key in contents.keys if key.expires is not None}
+        ordered = sorted(singles.values(), key=lambda key: (key.created, key.kid))
+        listed = [
+            *(KeyStatus.stored(key, usage.get(key.kid, Usage())) for key in contents.ring.keys),
+            *(KeyStatus.single(key) for key in ordered if key.expires and key.expires > now),
         ]
+        rows = [_row(status) for status in listed]
         if self["json"]:
             print(json.dumps({"keys": rows}))
             return
@@ -191,7 +194,7 @@ class RotateOptions(StoreOptions):
         def hurried(contents: Contents) -> Ring:
             if contents.ring.active(alg) is None:
                 raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list tells which are")
-            return lifecycle.hurry(contents.ring, alg)
+            return rings.hurry(contents.ring, alg)
 
         _change(database, hurried)
         print(f"the {alg} key is replaced as soon as that is safe")
@@ -233,15 +236,15 @@ def _revoked(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
     if ring.get(kid) is None:
         raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list tells which do")
     algorithms = sorted({key.alg for key in ring.keys})
-    without = lifecycle.revoke(ring, kid, now, schedule)
-    return lifecycle.settle(without, algorithms, now, schedule, {})
+    without = rings.revoke(ring, kid, now, schedule)
+    return plans.settle(without, algorithms, now, schedule, {})
 
 
 def _publish(database: "Database", pair: KeyPair) -> None:
     def published(contents: Contents) -> Ring:
         if any(key.kid == pair.kid for key in contents.keys):
             raise StartUpRefused(f"{pair.kid} is in the store already")
-        return lifecycle.publish(contents.ring, pair.kid, pair.alg, time.time())
+        return rings.publish(contents.ring, pair.kid, pair.alg, time.time())
 
     _change(database, published, pair)
 
@@ -257,16 +260,10 @@ def _change(
     raise StartUpRefused("the servers change their keys without a pause: try again")
 
 
-def _row(key: RingKey, usage: Usage) -> dict[str, object]:
-    return {
-        "kid": key.kid,
-        "alg": key.alg,
-        "state": key.state.value,
-        "since": key.since,
-        "until": key.until,
-        "signed": usage.signed,
-        "last_exp": usage.last_exp or None,
-    }
+def _row(status: KeyStatus) -> dict[str, object]:
+    row = status.members()
+    del row["safe_to_drop_at"]  # which only a server with the schedule knows
+    return row
 
 
 def _time(second: object) -> str:

@@ -6,13 +6,13 @@ of the TOML file (``max-keys``). Flag over environment over file over default.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from jwksd.errors import StartUpRefused
 from jwksd.jose.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS
-from jwksd.lifecycle.plan import Schedule, make_schedule
+from jwksd.lifecycle.schedule import Schedule
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -59,18 +59,11 @@ class Settings:
         Raises:
             StartUpRefused: they would let a verifier refuse a valid token.
         """
+        numbers = {field.name: getattr(self, field.name) for field in fields(Schedule)}
+        if self.store == "memory":
+            numbers["outage"] = 0
         try:
-            return make_schedule(
-                rotation_interval=self.rotation_interval,
-                propagation=self.propagation,
-                max_age=self.max_age,
-                stale_while_revalidate=self.stale_while_revalidate,
-                stale_if_error=self.stale_if_error,
-                clock_skew=self.clock_skew,
-                max_lifetime=self.max_lifetime,
-                retention=self.retention,
-                outage=0 if self.store == "memory" else self.outage,
-            )
+            return Schedule.of(**numbers)
         except ValueError as error:
             raise StartUpRefused(str(error)) from None
 
@@ -341,14 +334,7 @@ def _check_reuse_port(settings: Settings) -> None:
 
 
 _ROTATING = (
-    "rotation-interval",
-    "propagation",
-    "max-age",
-    "stale-while-revalidate",
-    "stale-if-error",
-    "clock-skew",
-    "retention",
-    "outage",
+    *(field.name.replace("_", "-") for field in fields(Schedule) if field.name != "max_lifetime"),
     "signing-threads",
 )
 

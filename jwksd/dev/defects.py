@@ -11,25 +11,35 @@ The laws of the catalogue:
 3. "either" stands only where the RFCs leave it open; such a row shows what a verifier does.
 """
 
-import hmac
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
-from jwksd.jose.encoding import base64url
-from jwksd.jose.encoding import compact_json as _json
+from jwksd.dev.draft import (
+    Draft,
+    Forge,
+    claims,
+    encoded,
+    header,
+    hmac_keyed_with,
+    raw_claim,
+    signature,
+    twice,
+    unsigned,
+    without,
+)
+from jwksd.jose.encoding import base64url, compact_json
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.jose.tokens import sign
+from jwksd.jose.tokens import Members
 
 Verdict = Literal["accept", "refuse", "either"]
 
@@ -47,46 +57,6 @@ _CURVE_ORDERS = {  # SEC 2 v2, FIPS 186-5
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class Draft:
-    """A token that would be right as it stands, before it is sealed.
-
-    ``pair`` is the key that the verifier will find under the header's kid; ``foreign`` is one of
-    the same algorithm that no document ever holds. ``now`` is a NumericDate in whole seconds.
-    """
-
-    header: dict[str, object]
-    claims: dict[str, object]
-    pair: KeyPair
-    foreign: KeyPair
-    now: int
-
-    def seal(self, signer: KeyPair | None = None) -> str:
-        """The compact token, signed by the published key or by another."""
-        return sign(signer or self.pair, self.header, self.claims)
-
-    def seal_octets(self, header: bytes | None = None, payload: bytes | None = None) -> str:
-        """The compact token around a header or a payload that may be no JSON at all."""
-        first = base64url(_json(self.header) if header is None else header)
-        second = base64url(_json(self.claims) if payload is None else payload)
-        signature = self.pair.sign(first + b"." + second)
-        return b".".join((first, second, base64url(signature))).decode("ascii")
-
-    def segments(self) -> tuple[str, str, bytes]:
-        """Header and payload as segments, and the octets of the signature."""
-        first, second = base64url(_json(self.header)), base64url(_json(self.claims))
-        signature = self.pair.sign(first + b"." + second)
-        return first.decode("ascii"), second.decode("ascii"), signature
-
-    def seal_with(self, change: Callable[[bytes], bytes]) -> str:
-        """The compact token with a signature that was changed afterwards."""
-        first, second, signature = self.segments()
-        return f"{first}.{second}.{base64url(change(signature)).decode('ascii')}"
-
-
-Forge = Callable[[Draft], str]
-
-
 @dataclass(frozen=True, slots=True)
 class Defect:
     """One row. ``kinds`` are the key types that it exists for; ``published`` says whether the key
@@ -100,8 +70,20 @@ class Defect:
     kinds: frozenset[str] = frozenset({"RSA", "EC", "OKP", "AKP"})
     published: bool = True
 
+    def seal(
+        self, header: Members, claims: Members, pair: KeyPair, foreign: KeyPair, now: int
+    ) -> bytes:
+        """Make the compact token of these, with this defect.
+
+        Args:
+            pair: the key that a verifier finds under the header's kid.
+            foreign: another key of the same algorithm, which no document ever holds.
+            now: a NumericDate in whole seconds.
+        """
+        return self.forge(Draft(dict(header), dict(claims), pair, foreign, now)).encode("ascii")
+
     def describe(self) -> dict[str, object]:
-        """What the catalogue tells of it."""
+        """Return the row as the catalogue shows it."""
         return {
             "name": self.name,
             "summary": self.summary,
@@ -112,92 +94,7 @@ class Defect:
         }
 
 
-# Ways to change a draft. Each answers a forge.
-
-
-def _claims(change: Callable[[Draft], Mapping[str, object]]) -> Forge:
-    def forge(draft: Draft) -> str:
-        draft.claims.update(change(draft))
-        return draft.seal()
-
-    return forge
-
-
-def _header(change: Callable[[Draft], Mapping[str, object]], *, foreign: bool = False) -> Forge:
-    def forge(draft: Draft) -> str:
-        draft.header.update(change(draft))
-        return draft.seal(draft.foreign if foreign else draft.pair)
-
-    return forge
-
-
-def _without(place: Literal["header", "claims"], name: str) -> Forge:
-    def forge(draft: Draft) -> str:
-        getattr(draft, place).pop(name, None)
-        return draft.seal()
-
-    return forge
-
-
-def _signature(change: Callable[[bytes], bytes]) -> Forge:
-    return lambda draft: draft.seal_with(change)
-
-
-def _twice(place: Literal["header", "claims"], name: str, last: Callable[[Draft], object]) -> Forge:
-    """A member given twice: first right, then wrong; a parser must refuse, or take the last."""
-
-    def forge(draft: Draft) -> str:
-        members = _json(getattr(draft, place))
-        octets = members[:-1] + b"," + _json({name: last(draft)})[1:]
-        if place == "header":
-            return draft.seal_octets(header=octets)
-        return draft.seal_octets(payload=octets)
-
-    return forge
-
-
-def _raw_claim(name: str, text: bytes) -> Forge:
-    """A claim whose value is written as this text, which need not be JSON."""
-
-    def forge(draft: Draft) -> str:
-        draft.claims.pop(name, None)
-        payload = _json(draft.claims)[:-1] + b',"' + name.encode() + b'":' + text + b"}"
-        return draft.seal_octets(payload=payload)
-
-    return forge
-
-
-def _unsigned(alg: str) -> Forge:
-    def forge(draft: Draft) -> str:
-        draft.header["alg"] = alg
-        first, second, _ = draft.segments()
-        return f"{first}.{second}."
-
-    return forge
-
-
-def _hmac_keyed_with(key: Callable[[KeyPair], bytes]) -> Forge:
-    """HS256 with what is public as its secret: the classic confusion of algorithms."""
-
-    def forge(draft: Draft) -> str:
-        draft.header["alg"] = "HS256"
-        first, second, _ = draft.segments()
-        tag = hmac.new(key(draft.pair), f"{first}.{second}".encode("ascii"), sha256).digest()
-        return f"{first}.{second}.{base64url(tag).decode('ascii')}"
-
-    return forge
-
-
-def _encoded(encoding: Encoding) -> Callable[[KeyPair], bytes]:
-    def encode(pair: KeyPair) -> bytes:
-        key = pair.public.get_op_key("verify")
-        octets: bytes = key.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
-        return octets
-
-    return encode
-
-
-# Forges that stand alone.
+# Forges of one row each.
 
 
 def _right(draft: Draft) -> str:
@@ -212,7 +109,7 @@ def _high_s(draft: Draft) -> str:
         s = int.from_bytes(signature[size:], "big")
         return signature[:size] + max(s, order - s).to_bytes(size, "big")
 
-    return draft.seal_with(heighten)
+    return draft.seal_changed(heighten)
 
 
 def _der(signature: bytes) -> bytes:
@@ -226,7 +123,7 @@ def _changed_after_signing(place: Literal["header", "claims"]) -> Forge:
     def forge(draft: Draft) -> str:
         token = draft.seal().split(".")
         changed = getattr(draft, place) | {"sub": "administrator"}
-        token[0 if place == "header" else 1] = base64url(_json(changed)).decode("ascii")
+        token[0 if place == "header" else 1] = base64url(compact_json(changed)).decode("ascii")
         return ".".join(token)
 
     return forge
@@ -288,7 +185,7 @@ def _encrypted(draft: Draft) -> str:
               if name in draft.pair.public}  # fmt: skip
     alg = "RSA-OAEP-256" if public["kty"] == "RSA" else "ECDH-ES"
     protected = {**draft.header, "alg": alg, "enc": "A256GCM"}
-    jwe = JWE(_json(draft.claims), protected=json.dumps(protected), recipient=JWK(**public))
+    jwe = JWE(compact_json(draft.claims), protected=json.dumps(protected), recipient=JWK(**public))
     compact: str = jwe.serialize(compact=True)
     return compact
 
@@ -335,95 +232,95 @@ _TABLE = (
     # Controls: nothing is wrong with these.
     Defect("control", "nothing is wrong", "RFC 7519", "accept", _right),
     Defect("control-aud-array", "aud is a list that has the right audience", "RFC 7519 §4.1.3",
-           "accept", _claims(lambda d: {"aud": [FOREIGN, _audience(d)]})),
+           "accept", claims(lambda d: {"aud": [FOREIGN, _audience(d)]})),
     Defect("control-exp-float", "exp has a fraction, as a NumericDate may", "RFC 7519 §2",
-           "accept", _claims(lambda d: {"exp": float(str(d.claims["exp"])) + 0.5})),
+           "accept", claims(lambda d: {"exp": float(str(d.claims["exp"])) + 0.5})),
     Defect("control-iat-missing", "iat, which is optional, is missing", "RFC 7519 §4.1.6",
-           "accept", _without("claims", "iat")),
+           "accept", without("claims", "iat")),
     Defect("control-nbf-past", "nbf was a minute ago", "RFC 7519 §4.1.5",
-           "accept", _claims(lambda d: {"nbf": d.now - 60})),
+           "accept", claims(lambda d: {"nbf": d.now - 60})),
     Defect("control-unknown-claim", "a claim that nobody knows, to be ignored", "RFC 7519 §4",
-           "accept", _claims(lambda d: {"urn:example:unknown": {"nested": [1, None]}})),
+           "accept", claims(lambda d: {"urn:example:unknown": {"nested": [1, None]}})),
     Defect("control-unknown-header", "a header parameter that nobody knows, to be ignored",
-           "RFC 7515 §4", "accept", _header(lambda d: {"urn:example:unknown": True})),
+           "RFC 7515 §4", "accept", header(lambda d: {"urn:example:unknown": True})),
     Defect("control-typ-missing", "typ, which is optional, is missing", "RFC 7519 §5.1",
-           "accept", _without("header", "typ")),
+           "accept", without("header", "typ")),
     Defect("control-high-s", "an ECDSA signature whose s is in the upper half, as JOSE allows",
            "RFC 7518 §3.4", "accept", _high_s, _EC),
     # Times.
     Defect("exp-past", "expired an hour ago; its key is still published", "RFC 7519 §4.1.4",
-           "refuse", _claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR})),
-    Defect("exp-missing", "no exp", "RFC 9068 §2.2", "refuse", _without("claims", "exp")),
+           "refuse", claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR})),
+    Defect("exp-missing", "no exp", "RFC 9068 §2.2", "refuse", without("claims", "exp")),
     Defect("exp-string", "exp is a string of digits", "RFC 7519 §4.1.4",
-           "refuse", _claims(lambda d: {"exp": str(d.claims["exp"])})),
+           "refuse", claims(lambda d: {"exp": str(d.claims["exp"])})),
     Defect("exp-null", "exp is null", "RFC 7519 §4.1.4",
-           "refuse", _claims(lambda d: {"exp": None})),
+           "refuse", claims(lambda d: {"exp": None})),
     Defect("exp-negative", "exp is before 1970", "RFC 7519 §4.1.4",
-           "refuse", _claims(lambda d: {"exp": -1})),
+           "refuse", claims(lambda d: {"exp": -1})),
     Defect("exp-huge", "exp is a number that no clock can reach", "RFC 7519 §2",
-           "either", _raw_claim("exp", b"1" + b"0" * 30)),
+           "either", raw_claim("exp", b"1" + b"0" * 30)),
     Defect("exp-nan", "exp is written NaN, which is no JSON, and not less than any time",
-           "RFC 8259 §6", "refuse", _raw_claim("exp", b"NaN")),
+           "RFC 8259 §6", "refuse", raw_claim("exp", b"NaN")),
     Defect("exp-infinity", "exp is written Infinity, which is no JSON, and later than any time",
-           "RFC 8259 §6", "refuse", _raw_claim("exp", b"Infinity")),
+           "RFC 8259 §6", "refuse", raw_claim("exp", b"Infinity")),
     Defect("exp-duplicated", "exp is given twice: first in the future, last in the past",
-           "RFC 7519 §4", "refuse", _twice("claims", "exp", lambda d: d.now - _HOUR)),
+           "RFC 7519 §4", "refuse", twice("claims", "exp", lambda d: d.now - _HOUR)),
     Defect("nbf-future", "not valid before an hour from now", "RFC 7519 §4.1.5",
-           "refuse", _claims(lambda d: {"nbf": d.now + _HOUR})),
+           "refuse", claims(lambda d: {"nbf": d.now + _HOUR})),
     Defect("nbf-string", "nbf is a string of digits, in the future", "RFC 7519 §4.1.5",
-           "refuse", _claims(lambda d: {"nbf": str(d.now + _HOUR)})),
+           "refuse", claims(lambda d: {"nbf": str(d.now + _HOUR)})),
     Defect("iat-future", "issued an hour from now; what that means is left open",
-           "RFC 7519 §4.1.6", "either", _claims(lambda d: {"iat": d.now + _HOUR})),
+           "RFC 7519 §4.1.6", "either", claims(lambda d: {"iat": d.now + _HOUR})),
     Defect("iat-string", "iat is a string", "RFC 7519 §4.1.6",
-           "refuse", _claims(lambda d: {"iat": "yesterday"})),
+           "refuse", claims(lambda d: {"iat": "yesterday"})),
     # Issuer and audience.
     Defect("iss-wrong", "iss is somebody else", "RFC 8725 §3.8",
-           "refuse", _claims(lambda d: {"iss": FOREIGN})),
-    Defect("iss-missing", "no iss", "RFC 8725 §3.8", "refuse", _without("claims", "iss")),
+           "refuse", claims(lambda d: {"iss": FOREIGN})),
+    Defect("iss-missing", "no iss", "RFC 8725 §3.8", "refuse", without("claims", "iss")),
     Defect("iss-array", "iss is a list that has the right issuer", "RFC 7519 §4.1.1",
-           "refuse", _claims(lambda d: {"iss": [FOREIGN, d.claims["iss"]]})),
+           "refuse", claims(lambda d: {"iss": [FOREIGN, d.claims["iss"]]})),
     Defect("iss-slash", "iss has a slash more than the issuer", "RFC 7519 §2",
-           "refuse", _claims(lambda d: {"iss": f"{d.claims['iss']}/"})),
+           "refuse", claims(lambda d: {"iss": f"{d.claims['iss']}/"})),
     Defect("aud-wrong", "aud is somebody else", "RFC 8725 §3.9",
-           "refuse", _claims(lambda d: {"aud": FOREIGN})),
-    Defect("aud-missing", "no aud", "RFC 8725 §3.9", "refuse", _without("claims", "aud")),
+           "refuse", claims(lambda d: {"aud": FOREIGN})),
+    Defect("aud-missing", "no aud", "RFC 8725 §3.9", "refuse", without("claims", "aud")),
     Defect("aud-array-wrong", "aud is a list without the right audience", "RFC 7519 §4.1.3",
-           "refuse", _claims(lambda d: {"aud": [FOREIGN, f"{FOREIGN}/2"]})),
+           "refuse", claims(lambda d: {"aud": [FOREIGN, f"{FOREIGN}/2"]})),
     Defect("aud-array-empty", "aud is an empty list", "RFC 7519 §4.1.3",
-           "refuse", _claims(lambda d: {"aud": []})),
+           "refuse", claims(lambda d: {"aud": []})),
     Defect("aud-prefix", "aud begins with the right audience, and goes on", "RFC 7519 §2",
-           "refuse", _claims(lambda d: {"aud": f"{_audience(d)}.attacker.example"})),
+           "refuse", claims(lambda d: {"aud": f"{_audience(d)}.attacker.example"})),
     # How the key is found.
     Defect("kid-unknown", "the kid of no key; signed by the published one", "RFC 7515 §4.1.4",
-           "refuse", _header(lambda d: {"kid": d.foreign.kid})),
+           "refuse", header(lambda d: {"kid": d.foreign.kid})),
     Defect("kid-missing", "no kid; a verifier may try every key", "RFC 7515 §4.1.4",
-           "either", _without("header", "kid")),
+           "either", without("header", "kid")),
     Defect("kid-duplicated", "kid is given twice: first the right one, last one of no key",
-           "RFC 7515 §4", "refuse", _twice("header", "kid", lambda d: d.foreign.kid)),
+           "RFC 7515 §4", "refuse", twice("header", "kid", lambda d: d.foreign.kid)),
     Defect("kid-foreign", "the kid of the published key; signed by another", "RFC 7515 §4.1.4",
            "refuse", lambda d: d.seal(d.foreign)),
     Defect("kid-path", "kid is a path to a file", "RFC 8725 §3.10",
-           "refuse", _header(lambda d: {"kid": "../../../../../../dev/null"})),
+           "refuse", header(lambda d: {"kid": "../../../../../../dev/null"})),
     Defect("kid-sql", "kid is a piece of SQL", "RFC 8725 §3.10",
-           "refuse", _header(lambda d: {"kid": f"x' OR kid='{d.pair.kid}' --"})),
+           "refuse", header(lambda d: {"kid": f"x' OR kid='{d.pair.kid}' --"})),
     Defect("kid-number", "kid is a number", "RFC 7515 §4.1.4",
-           "refuse", _header(lambda d: {"kid": 1})),
+           "refuse", header(lambda d: {"kid": 1})),
     Defect("kid-huge", "kid has ten thousand characters", "RFC 7515 §4.1.4",
-           "refuse", _header(lambda d: {"kid": "k" * 10_000})),
+           "refuse", header(lambda d: {"kid": "k" * 10_000})),
     Defect("key-expired", "expired an hour ago, and so did its key, which is on no document",
            "RFC 7519 §4.1.4", "refuse",
-           _claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR}), published=False),
+           claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR}), published=False),
     Defect("key-revoked", "right in itself, but its key was withdrawn and is on no document",
            "RFC 7517 §5", "refuse", _right, published=False),
     # Signatures.
     Defect("sig-flipped", "one bit of the signature is flipped", "RFC 7515 §5.2",
-           "refuse", _signature(lambda s: s[:-1] + bytes([s[-1] ^ 1]))),
+           "refuse", signature(lambda s: s[:-1] + bytes([s[-1] ^ 1]))),
     Defect("sig-truncated", "the last octet of the signature is missing", "RFC 7515 §5.2",
-           "refuse", _signature(lambda s: s[:-1])),
+           "refuse", signature(lambda s: s[:-1])),
     Defect("sig-extended", "an octet follows the signature", "RFC 7515 §5.2",
-           "refuse", _signature(lambda s: s + b"\0")),
+           "refuse", signature(lambda s: s + b"\0")),
     Defect("sig-empty", "the signature is empty", "RFC 7515 §5.2",
-           "refuse", _signature(lambda s: b"")),
+           "refuse", signature(lambda s: b"")),
     Defect("sig-stripped", "the third segment is missing", "RFC 7515 §7.1",
            "refuse", lambda d: d.seal().rpartition(".")[0]),
     Defect("sig-padded", "the signature ends in padding", "RFC 7515 §2",
@@ -437,57 +334,57 @@ _TABLE = (
     Defect("header-changed", "a header parameter was added after signing", "RFC 7515 §5.2",
            "refuse", _changed_after_signing("header")),
     Defect("ecdsa-zero", "r and s are zero", "CVE-2022-21449",
-           "refuse", _signature(lambda s: bytes(len(s))), _EC),
+           "refuse", signature(lambda s: bytes(len(s))), _EC),
     Defect("ecdsa-der", "the signature is DER, not the two numbers side by side",
-           "RFC 7518 §3.4", "refuse", _signature(_der), _EC),
+           "RFC 7518 §3.4", "refuse", signature(_der), _EC),
     # Algorithms.
     *(Defect(f"alg-{spelling}", f"alg is {spelling}, and there is no signature", "RFC 8725 §3.2",
-             "refuse", _unsigned(spelling)) for spelling in ("none", "None", "NONE", "nOnE")),
+             "refuse", unsigned(spelling)) for spelling in ("none", "None", "NONE", "nOnE")),
     Defect("alg-none-signed", "alg is none, but the signature is there and right",
-           "RFC 8725 §3.2", "refuse", _header(lambda d: {"alg": "none"})),
-    Defect("alg-missing", "no alg", "RFC 7515 §4.1.1", "refuse", _without("header", "alg")),
+           "RFC 8725 §3.2", "refuse", header(lambda d: {"alg": "none"})),
+    Defect("alg-missing", "no alg", "RFC 7515 §4.1.1", "refuse", without("header", "alg")),
     Defect("alg-unknown", "alg is a name that nobody registered", "RFC 7515 §4.1.1",
-           "refuse", _header(lambda d: {"alg": "XX256"})),
+           "refuse", header(lambda d: {"alg": "XX256"})),
     Defect("alg-mislabelled", "alg is a relative of the one that it was signed with",
-           "RFC 8725 §3.1", "refuse", _header(lambda d: {"alg": _MISLABELS[d.pair.alg]})),
+           "RFC 8725 §3.1", "refuse", header(lambda d: {"alg": _MISLABELS[d.pair.alg]})),
     Defect("alg-hs256-pem", "HS256, its secret the public key as PEM", "RFC 8725 §2.1",
-           "refuse", _hmac_keyed_with(_encoded(Encoding.PEM))),
+           "refuse", hmac_keyed_with(encoded(Encoding.PEM))),
     Defect("alg-hs256-der", "HS256, its secret the public key as DER", "RFC 8725 §2.1",
-           "refuse", _hmac_keyed_with(_encoded(Encoding.DER))),
+           "refuse", hmac_keyed_with(encoded(Encoding.DER))),
     Defect("alg-hs256-jwk", "HS256, its secret the text of the published JWK", "RFC 8725 §2.1",
-           "refuse", _hmac_keyed_with(lambda pair: pair.member)),
+           "refuse", hmac_keyed_with(lambda pair: pair.member)),
     # Keys that the token brings along.
     Defect("jwk-embedded", "signed by a key that the header brings along", "CVE-2018-0114",
-           "refuse", _header(_foreign_key, foreign=True)),
+           "refuse", header(_foreign_key, foreign=True)),
     Defect("jku-foreign", "signed by a key that the header says where to fetch",
            "RFC 8725 §3.10", "refuse",
-           _header(lambda d: {"jku": f"{FOREIGN}/jwks.json"}, foreign=True)),
+           header(lambda d: {"jku": f"{FOREIGN}/jwks.json"}, foreign=True)),
     Defect("x5u-foreign", "signed by a key whose certificate the header says where to fetch",
            "RFC 8725 §3.10", "refuse",
-           _header(lambda d: {"x5u": f"{FOREIGN}/cert.pem"}, foreign=True)),
+           header(lambda d: {"x5u": f"{FOREIGN}/cert.pem"}, foreign=True)),
     Defect("x5c-foreign", "signed by a key whose own certificate the header brings along",
-           "RFC 7515 §4.1.6", "refuse", _header(_certified, foreign=True), _CERTIFIED),
+           "RFC 7515 §4.1.6", "refuse", header(_certified, foreign=True), _CERTIFIED),
     # Extensions and types.
     Defect("crit-unknown", "an extension that nobody knows is critical", "RFC 7515 §4.1.11",
-           "refuse", _header(lambda d: {"crit": ["urn:example:unknown"],
+           "refuse", header(lambda d: {"crit": ["urn:example:unknown"],
                                         "urn:example:unknown": True})),
     Defect("crit-empty", "crit is an empty list", "RFC 7515 §4.1.11",
-           "refuse", _header(lambda d: {"crit": []})),
+           "refuse", header(lambda d: {"crit": []})),
     Defect("crit-absent", "crit names a parameter that is not there", "RFC 7515 §4.1.11",
-           "refuse", _header(lambda d: {"crit": ["urn:example:unknown"]})),
+           "refuse", header(lambda d: {"crit": ["urn:example:unknown"]})),
     Defect("b64-false", "b64 is false, which no JWT may say", "RFC 7797 §7",
-           "refuse", _header(lambda d: {"b64": False, "crit": ["b64"]})),
+           "refuse", header(lambda d: {"b64": False, "crit": ["b64"]})),
     Defect("typ-wrong", "typ is that of another kind of token", "RFC 8725 §3.11",
-           "refuse", _header(lambda d: {"typ": "secevent+jwt"})),
+           "refuse", header(lambda d: {"typ": "secevent+jwt"})),
     # Structure.
     Defect("claims-utf8", "a claim is not UTF-8", "RFC 7519 §7.2",
-           "refuse", _raw_claim("sub", b'"\xff\xfe"')),
+           "refuse", raw_claim("sub", b'"\xff\xfe"')),
     Defect("claims-not-json", "the payload is no JSON", "RFC 7519 §7.2",
            "refuse", _not_a_claim(b"claims")),
     Defect("claims-not-object", "the payload is a JSON list", "RFC 7519 §7.2",
            "refuse", _not_a_claim(b"[]")),
     Defect("claims-100kb", "a claim of 100 kB; how much to take is left open", "RFC 7519",
-           "either", _claims(lambda d: {"filler": "x" * 100_000})),
+           "either", claims(lambda d: {"filler": "x" * 100_000})),
     Defect("header-not-json", "the header is no JSON", "RFC 7519 §7.2",
            "refuse", lambda d: d.seal_octets(header=b"header")),
     Defect("segments-four", "a fourth segment follows", "RFC 7515 §7.1",

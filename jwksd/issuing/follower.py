@@ -1,14 +1,14 @@
 """Follower: reads what others have changed in the store, and knows whether the store is there.
 
 The laws of the follower:
-1. One read is under way at a time. Whoever asks while one is gets the next: it begins after they
-   asked, so that it shows all that was there by then.
+1. One read is under way at a time. A caller who asks during a read waits for the next one, which
+   begins after the call and so shows everything that was there by then.
 2. A shared store is read when it says that something changed, and every second in any case.
-3. A store that is away is asked again every second. That it went and that it is back is told once:
-   a read that began before it went does not bring it back.
-4. Nobody waits long for a store that does not answer: then what is known is all there is.
-5. A store that is older than it was has been restored from a backup, or has lost what its standby
-   had not heard of: what is there now is the truth, and all of it is read.
+3. A store that is away is read again every second. The log says once that it is away, and once that
+   it is back. A read that began before it went away does not bring it back.
+4. Nobody waits long for a store that does not answer: what is known by then has to do.
+5. A store with a lower version than before was restored from a backup, or its standby took over
+   without the last changes. What it holds now is the truth, and all of it is read.
 """
 
 from collections.abc import Callable, Collection
@@ -20,7 +20,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents, IStore
+from jwksd.interfaces import IStore
+from jwksd.lifecycle.contents import Contents
+from jwksd.waiters import Waiters
 
 T = TypeVar("T")
 
@@ -31,14 +33,16 @@ LONGEST_WAIT = 2.0
 """Seconds that anyone waits for a read."""
 
 WAIT_WHILE_AWAY = 0.5
-"""The same, of a store that is known to be away and may be back."""
+"""Seconds that anyone waits for a read while the store is known to be away: it may be back."""
 
 _NOTHING_KNOWN = -1
-"""The version of who is to read everything."""
+"""The version of a follower that has to read everything."""
 
 
 class Follower:
-    """What this process knows of the store.
+    """Keeps this process up to date with the store.
+
+    ``version`` is the last one that was read, ``away`` why the store cannot be used, or None.
 
     Args:
         store: the store.
@@ -65,13 +69,13 @@ class Follower:
         self._seen = reactor.seconds()
         self._lost = self._seen
         self._reading = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: Waiters[None] = Waiters()
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
     @property
     def out_of_touch(self) -> float:
-        """For how many seconds nothing has been heard of a store that others may change."""
+        """For how many seconds a store that others may change has not been read."""
         return max(0.0, self._reactor.seconds() - self._seen) if self._store.shared else 0.0
 
     def open(self) -> Contents:
@@ -101,18 +105,17 @@ class Follower:
         """Wait for a read that begins now or later; it may find that the store is away."""
         if self._stopped:
             return
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
+        waiter = self._waiting.wait()
         if not self._reading:
             self._begin()
         longest = LONGEST_WAIT if self.away is None else WAIT_WHILE_AWAY
         await waiter.addTimeout(longest, self._reactor, lambda result, timeout: None)
 
     async def kept(self, call: "Deferred[T]") -> T:
-        """What a call of the store answers.
+        """Return what a call of the store answers.
 
         Raises:
-            StoreAway: it fails; from now on the store is away, until a read succeeds.
+            StoreAway: the call failed; the store is away from now on, until a read succeeds.
         """
         try:
             return await call
@@ -121,11 +124,11 @@ class Follower:
             raise
 
     def error(self) -> StoreAway:
-        """For whoever needs the store while it is away."""
+        """Return the error for a caller who needs the store while it is away."""
         return StoreAway("it is known to be away", self.away or "the store is away")
 
     def lost(self, error: StoreAway) -> None:
-        """A call has failed: until a read succeeds, the store is away."""
+        """Note that a call failed: the store is away, until a read succeeds."""
         if self.away is None:
             self._log.error("the store is away: {why}", why=error.why)
         self.away = error.detail
@@ -135,7 +138,7 @@ class Follower:
         if self._reading or self._stopped:
             return
         self._reading = True
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, Waiters()
         began, since = self._reactor.seconds(), self.version
         reading: Deferred[Contents | None] = self._store.read(
             None if since == _NOTHING_KNOWN else since, self._known()
@@ -167,10 +170,9 @@ class Follower:
             self._log.failure("what the store holds could not be read", failure)
             self.away = "what the store holds could not be read; the log says why"
 
-    def _done(self, waiting: list["Deferred[None]"]) -> None:
+    def _done(self, waiting: Waiters[None]) -> None:
         self._reading = False
-        for waiter in waiting:
-            waiter.callback(None)
+        waiting.serve(None)
         if self._waiting:
             self._begin()
 

@@ -4,16 +4,17 @@ The ring says which keys there are; the holdings follow it. A private half is he
 pending or active, and destroyed with the ring that retires or drops it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from jwksd.interfaces import Contents, Usage
+from jwksd.errors import StoreAway
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.contents import Contents, Usage
 from jwksd.lifecycle.published import PublishedKeys
+from jwksd.lifecycle.ring import Ring, State
 
 
 class Tally:
-    """What a key has signed here since the store was last told."""
+    """What a key has signed here since the last report to the store."""
 
     __slots__ = ("last_exp", "signed")
 
@@ -22,23 +23,30 @@ class Tally:
         self.last_exp = 0
 
     def add(self, exp: int) -> None:
-        """One more token, with this ``exp``."""
+        """Count one more token, with this ``exp``."""
         self.signed += 1
         if exp > self.last_exp:
             self.last_exp = exp
 
     def usage(self) -> Usage:
-        """As much as it is."""
+        """Return the usage since the last report."""
         return Usage(self.signed, self.last_exp)
 
     def take(self) -> Usage:
-        """What is to be told; the last exp is kept, for it can be told twice."""
+        """Return the usage since the last report and reset the count.
+
+        The last ``exp`` is kept: to report it twice does no harm.
+        """
         usage, self.signed = self.usage(), 0
         return usage
 
 
 class Holdings:
-    """``keys`` are published; ``pairs`` by kid, and those that sign, ``signers``, by algorithm."""
+    """The keys of a rotation in this process.
+
+    ``keys`` are published. ``pairs`` are key pairs by kid, ``signers`` the pairs of active keys by
+    algorithm. ``tallies`` count by kid what was signed here, ``counted`` what all nodes reported.
+    """
 
     def __init__(self) -> None:
         self.keys = PublishedKeys()
@@ -48,34 +56,44 @@ class Holdings:
         self.counted: Mapping[str, Usage] = {}
 
     def usage(self, kid: str) -> Usage:
-        """What a key of the ring has signed, here and as far as the store has told elsewhere."""
+        """Return what a key of the ring has signed here, and elsewhere as far as it is known."""
         return self.counted.get(kid, Usage()) + self.tallies[kid].usage()
 
     def last_exps(self) -> dict[str, int]:
-        """By kid, the last ``exp`` among the tokens that a key has signed."""
+        """Return, by kid, the last ``exp`` among the tokens that a key has signed."""
         return {kid: self.usage(kid).last_exp for kid in self.tallies}
 
-    def take_uncounted(self) -> dict[str, Usage]:
-        """What the store is to be told."""
-        return {kid: tally.take() for kid, tally in self.tallies.items() if tally.signed}
+    async def report(
+        self, count: Callable[[Mapping[str, Usage]], Awaitable[Mapping[str, Usage]]]
+    ) -> None:
+        """Report what was signed since the last report, and learn what other nodes have signed.
 
-    def give_back(self, usage: Mapping[str, Usage]) -> None:
-        """The store could not be told."""
-        for kid, more in usage.items():
-            if kid in self.tallies:
-                self.tallies[kid].signed += more.signed
+        Args:
+            count: adds to the count of the store, and answers it.
+
+        Raises:
+            StoreAway: it is reported next time.
+        """
+        taken = {kid: tally.take() for kid, tally in self.tallies.items() if tally.signed}
+        try:
+            self.counted = await count(taken)
+        except StoreAway:
+            for kid, more in taken.items():
+                if kid in self.tallies:
+                    self.tallies[kid].signed += more.signed
+            raise
 
     @property
     def is_counted(self) -> bool:
-        """Whether the store knows of everything."""
+        """Whether everything was reported to the store."""
         return not any(tally.signed for tally in self.tallies.values())
 
     def singles(self, ring: Ring) -> list[str]:
-        """The kids of keys that signed one token each, under another policy."""
+        """Return the kids of keys that signed one token each, under another policy."""
         return [key.kid for key in self.keys if ring.get(key.kid) is None]
 
     def add(self, key: PublishedKey, pair: KeyPair | None = None) -> None:
-        """A key of the ring."""
+        """Add a key of the ring, with its private half where there is one."""
         if self.keys.get(key.kid) is None:
             self.keys.add(key)
         self.tallies.setdefault(key.kid, Tally())
@@ -83,7 +101,7 @@ class Holdings:
             self.pairs[key.kid] = pair
 
     def take_in(self, contents: Contents, before: Ring) -> None:
-        """What another has changed in the store; ``follow`` its ring next."""
+        """Take in what another node has changed in the store; ``follow`` its ring next."""
         ours = {key.kid for key in contents.ring.keys}
         for key in contents.keys:
             if key.kid in ours:
@@ -94,14 +112,14 @@ class Holdings:
             self.pairs[pair.kid] = pair
         gone = contents.gone
         if gone is None:
-            told = {key.kid for key in contents.keys} | ours
-            gone = [key.kid for key in self.keys if key.kid not in told]
+            kept = {key.kid for key in contents.keys} | ours
+            gone = [key.kid for key in self.keys if key.kid not in kept]
         for kid in gone:
             if before.get(kid) is None:  # those of the ring go with it
                 self.keys.remove(kid)
 
     def follow(self, before: Ring, ring: Ring) -> None:
-        """Have what is published, and what can sign, be as the ring has it."""
+        """Make what is published, and what can sign, as the ring has it."""
         for key in before.keys:
             if ring.get(key.kid) is None:
                 self.keys.remove(key.kid)

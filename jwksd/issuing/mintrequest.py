@@ -1,14 +1,17 @@
 """MintRequest: what a client asks of a token, and what it may not ask."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from jwksd.dev.defects import Defect
 from jwksd.errors import InvalidParameter
 from jwksd.jose import tokens
-from jwksd.jose.algorithms import ALGORITHMS
+from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Members
+
+SealWith = Callable[[Members, Members, KeyPair, KeyPair, int], bytes]
+"""Makes the compact token of a header, claims, the key pair that signs, a foreign key pair of the
+same algorithm, and the time as a NumericDate in whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class MintRequest:
     """What it leaves out has the server's default.
 
     ``lifetime`` is in seconds. ``claims`` and ``header`` are merged over the default ones.
+    ``seal_with`` makes the token in its own way instead of signing it, for developers' wrong
+    tokens. The key of a token that is not ``published`` is on no document.
     """
 
     expired: bool = False
@@ -23,19 +28,19 @@ class MintRequest:
     lifetime: int | None = None
     claims: Members = field(default_factory=dict)
     header: Members = field(default_factory=dict)
-    defect: Defect | None = None
+    seal_with: SealWith | None = None
+    published: bool = True
 
     @property
     def is_plain(self) -> bool:
-        """Whether header and claims are the default ones, and nothing is wrong with them."""
-        return not (self.claims or self.header or self.defect)
+        """Whether header and claims are the default ones, and the token is signed as any."""
+        return not (self.claims or self.header or self.seal_with)
 
     def will_live(self, now: float) -> bool:
-        """Whether the key of a token signed now is to be published."""
+        """Return whether the key of a token signed now is to be published."""
         exp = self.claims.get("exp")
         past = isinstance(exp, int) and exp <= now
-        unpublished = self.defect is not None and not self.defect.published
-        return not (self.expired or past or unpublished)
+        return self.published and not (self.expired or past)
 
     def check(self, algorithms: Sequence[str], max_lifetime: int, now: float) -> None:
         """Refuse what a server with these algorithms and this bound does not sign now.
@@ -55,7 +60,6 @@ class MintRequest:
         tokens.check_header(self.header)
         tokens.check_claims(self.claims)
         self._check_expiry(int(now) + max_lifetime)
-        self._check_defect(self.alg or algorithms[0])
 
     def _check_expiry(self, latest: int) -> None:
         """A token's exp is its key's expiry, so it is said once, and bounded as a lifetime is."""
@@ -66,11 +70,4 @@ class MintRequest:
         if cast(int, self.claims["exp"]) > latest:
             raise InvalidParameter(
                 f"claims.exp must be at most {latest}, which is --max-lifetime from now"
-            )
-
-    def _check_defect(self, alg: str) -> None:
-        if self.defect is not None and ALGORITHMS[alg].kty not in self.defect.kinds:
-            raise InvalidParameter(
-                f"defect {self.defect.name} exists for {', '.join(sorted(self.defect.kinds))} keys"
-                f" only; ask for another alg than {alg}"
             )

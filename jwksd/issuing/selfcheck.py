@@ -1,7 +1,7 @@
 """SelfCheck: the server verifies a token of its own against the bytes that it publishes.
 
-What runs is told of every change. The work is done on a worker thread, one check at a time; of the
-changes that happen meanwhile, or within a second, the last is checked.
+The policy calls ``check`` after every change of its keys. The work is done on a worker thread, one
+check at a time; of the changes that happen meanwhile, or within a second, the last is checked.
 """
 
 import json
@@ -19,14 +19,14 @@ from jwksd.jose import tokens, verifying
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.keysets import Document
 
-Probe = Callable[[], Sequence[str]]
-"""Makes the tokens that are to be verified; runs on a worker thread."""
+MakeTokens = Callable[[], Sequence[str]]
+"""Makes the tokens to verify; runs on a worker thread."""
 
 Published = Callable[[], Document | None]
 """The document in which their keys must be found, by kid; None when they are gone already."""
 
-Check = Callable[[Probe, Published], None]
-"""Told of every change: what to verify now, and against what."""
+Check = Callable[[MakeTokens, Published], None]
+"""Is called after every change: with what to verify now, and against which document."""
 
 INTERVAL = 1
 """Seconds between the beginnings of two checks, at the least."""
@@ -34,17 +34,19 @@ INTERVAL = 1
 _TYP = "jwksd-self-check"
 
 
-def probe(pairs: Sequence[KeyPair]) -> Sequence[str]:
-    """A token of no claims for each key: it never leaves the process, and means nothing outside."""
-    return [tokens.sign(pair, tokens.default_header(pair, _TYP), {}) for pair in pairs]
+def sample_tokens(pairs: Sequence[KeyPair]) -> Sequence[str]:
+    """Sign a token without claims with each key; it never leaves the process."""
+    return [
+        tokens.sign(pair, tokens.default_header(pair, _TYP), {}).decode("ascii") for pair in pairs
+    ]
 
 
-def no_check(make: Probe, published: Published) -> None:
-    """For a policy whose tokens nobody checks."""
+def no_check(make: MakeTokens, published: Published) -> None:
+    """Check nothing."""
 
 
 def failure_of(token: str, published: bytes) -> str | None:
-    """Why a verifier with these bytes of a key set would refuse the signature, or None."""
+    """Return why a verifier with these bytes of a key set would refuse the signature, or None."""
     kid = verifying.key_id(token)
     found = [key for key in json.loads(published)["keys"] if key["kid"] == kid]
     if len(found) != 1:
@@ -72,20 +74,20 @@ class SelfCheck:
         self.failure: str | None = None
         self._clock = clock
         self._run = run
-        self._wanted: tuple[Probe, Published] | None = None
+        self._wanted: tuple[MakeTokens, Published] | None = None
         self._timer: IDelayedCall | None = None
         self._running = False
         self._outdated = False
         self._stopped = False
         self._earliest = 0.0
 
-    def check(self, make: Probe, published: Published) -> None:
-        """Check these tokens against this document, which is asked for when the check begins."""
+    def check(self, make: MakeTokens, published: Published) -> None:
+        """Check these tokens against this document; both are made when the check begins."""
         self._wanted = (make, published)
         self._set_timer()
 
     def forget(self) -> None:
-        """Forget the result, and that of a check under way: the keys that they are of are gone."""
+        """Forget the result, and that of a check under way: their keys are gone."""
         self.failure = None
         self._outdated = self._running
 
@@ -124,7 +126,7 @@ class SelfCheck:
         elif not isinstance(result.value, PrivateHalfDestroyed):
             self._log.failure("the self-check could not be made", result)
             self._conclude("the self-check could not be made")
-        # Otherwise a key was replaced meanwhile, of which we have been told.
+        # Otherwise a key was replaced meanwhile, and ``check`` was called again.
 
     def _conclude(self, failure: str | None) -> None:
         if failure is not None:
@@ -134,6 +136,6 @@ class SelfCheck:
         self.failure = failure
 
 
-def _first_failure(make: Probe, published: bytes) -> str | None:
-    """On a worker thread."""
+def _first_failure(make: MakeTokens, published: bytes) -> str | None:
+    """Return the first failure among the tokens, or None; runs on a worker thread."""
     return next((why for token in make() if (why := failure_of(token, published))), None)

@@ -98,6 +98,13 @@ class KeyPair:
         """Return the public half, as it is published from ``created`` on."""
         return PublishedKey(self.kid, self.alg, self.member, self.etag, created, expires)
 
+    def __enter__(self) -> "KeyPair":
+        """Use the private half in a ``with`` block, at whose end it is destroyed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.destroy()
+
     def __repr__(self) -> str:
         state = "destroyed" if getattr(self.sign, "func", None) is refuse else "ready"
         return f"<KeyPair {self.alg} {self.kid} {state}>"

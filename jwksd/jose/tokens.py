@@ -29,7 +29,7 @@ class Token:
     ``iat`` and ``exp`` are NumericDates in whole seconds.
     """
 
-    token: str
+    token: bytes
     kid: str
     alg: str
     iat: int
@@ -46,28 +46,29 @@ def default_header(pair: KeyPair, typ: str = "JWT") -> dict[str, object]:
     return {"alg": pair.alg, "typ": typ, "kid": pair.kid}
 
 
-def sign(pair: KeyPair, header: Members, claims: Members) -> str:
-    """Sign a JWT, and return it in compact serialization.
+def sign(pair: KeyPair, header: Members, claims: Members) -> bytes:
+    """Sign a JWT in compact serialization.
 
     Raises:
         PrivateHalfDestroyed: the key has no private half any more.
     """
-    return _sealed(pair, encode_segment(header), encode_segment(claims))
+    signing_input = b"%b.%b" % (encode_segment(header), encode_segment(claims))
+    return b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))
 
 
-def sign_plain(pair: KeyPair, iss: str, iat: int, exp: int, jti: str) -> str:
-    """Sign a JWT with the default header and with these claims only, which is faster."""
+def sign_plain(pair: KeyPair, iss: str, iat: int, exp: int, jti: str) -> bytes:
+    """Sign a JWT with the default header, and with these claims only.
+
+    Raises:
+        PrivateHalfDestroyed: the key has no private half any more.
+    """
     if pair.head is None:
         # In a kid and the name of an algorithm nothing has to be escaped.
         header = f'{{"alg":"{pair.alg}","typ":"JWT","kid":"{pair.kid}"}}'
         pair.head = base64url(header.encode("ascii"))
     claims = f'{{"iss":{json_string(iss)},"iat":{iat},"exp":{exp},"jti":{json_string(jti)}}}'
-    return _sealed(pair, pair.head, base64url(claims.encode("ascii")))
-
-
-def _sealed(pair: KeyPair, head: bytes, claims: bytes) -> str:
-    signing_input = b"%b.%b" % (head, claims)
-    return (b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))).decode("ascii")
+    signing_input = b"%b.%b" % (pair.head, base64url(claims.encode("ascii")))
+    return b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))
 
 
 def check_header(header: Members) -> None:

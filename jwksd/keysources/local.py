@@ -27,6 +27,7 @@ from jwksd.errors import JwksdError, Stopping, TooManyWaiting
 from jwksd.interfaces import IKeySource
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
+from jwksd.waiters import Waiters
 
 MakeKeys = Callable[[], list[KeyPair]]
 """A job."""
@@ -78,7 +79,7 @@ class _Queue:
         self.reserve = reserve
         self.batch = batch
         self.ready: deque[KeyPair] = deque()
-        self.waiting: dict[Deferred[KeyPair], None] = {}  # ordered, and quick to leave
+        self.waiting: Waiters[KeyPair] = Waiters()
         self.making = 0
         self.seconds_per_key = _FIRST_GUESS
 
@@ -98,18 +99,14 @@ class _Queue:
     def give(self, pair: KeyPair) -> None:
         """Give a new key to the request that has waited longest, or put it in the reserve."""
         if self.waiting:
-            waiter = next(iter(self.waiting))
-            del self.waiting[waiter]
-            waiter.callback(pair)
+            self.waiting.serve_first(pair)
         else:
             self.ready.append(pair)
 
     def refuse(self, error: JwksdError) -> None:
         """Drop the reserve, and fail every request that waits."""
         self.ready.clear()
-        waiting, self.waiting = self.waiting, {}
-        for waiter in waiting:
-            waiter.errback(error)
+        self.waiting.refuse(error)
 
 
 @implementer(IKeySource)
@@ -170,7 +167,7 @@ class KeySource:
         """Make no more keys, drop the reserve, and fail every request, waiting or to come."""
         self._stopped = True
         for queue in self._queues.values():
-            queue.refuse(self._stopping())
+            queue.refuse(Stopping())
 
     def take_now(self, alg: str) -> KeyPair | None:
         queue = self._queues[alg]
@@ -183,17 +180,13 @@ class KeySource:
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
         if self._stopped:
-            return fail(self._stopping())
+            return fail(Stopping())
         pair = self.take_now(alg)
         if pair is not None:
             return succeed(pair)
         queue = self._queues[alg]
-        taken: Deferred[KeyPair]
-        if len(queue.waiting) < self._max_waiting:
-            taken = Deferred(lambda waiter: queue.waiting.pop(waiter, None))
-            queue.waiting[taken] = None
-        else:
-            taken = fail(self._too_many(queue))
+        has_room = len(queue.waiting) < self._max_waiting
+        taken = queue.waiting.wait() if has_room else fail(self._too_many(queue))
         self._fill(queue.workers)
         return taken
 
@@ -229,7 +222,7 @@ class KeySource:
     def _make_unless_stopped(self, alg: str, number: int) -> list[KeyPair]:
         """Run one job, on a worker thread; none after ``stop``, which would wait for it."""
         if self._stopped:
-            raise self._stopping()
+            raise Stopping()
         return self._make(alg, number)
 
     def _failed(self, queue: _Queue, failure: Failure) -> None:
@@ -239,12 +232,4 @@ class KeySource:
 
     def _too_many(self, queue: _Queue) -> TooManyWaiting:
         wait = max(1, ceil(self._max_waiting * queue.seconds_per_key / queue.workers.threads))
-        return TooManyWaiting(
-            f"{self._max_waiting} requests wait for a key, which is all that --max-waiting allows;"
-            f" try again in {wait} s",
-            retry_after=wait,
-        )
-
-    @staticmethod
-    def _stopping() -> Stopping:
-        return Stopping("the server is shutting down; try again when it is back", retry_after=1)
+        return TooManyWaiting(self._max_waiting, "a key", wait)

@@ -1,4 +1,4 @@
-"""Expiries: which keys expire when. Keys that share a second cost what one of them does."""
+"""Expiries: which keys expire when. However many keys share a second, they cost as much as one."""
 
 from heapq import heapify, heappop, heappush
 
@@ -12,18 +12,18 @@ class Expiries:
         """A heap; it may have seconds of which no kid is left."""
 
     def is_due(self, now: float) -> bool:
-        """Whether there may be one whose second has come."""
+        """Return whether there may be keys whose second has come."""
         return bool(self._seconds) and self._seconds[0] <= now
 
     @property
     def first(self) -> int | None:
-        """The first second in which one expires, or None."""
+        """The first second in which a key expires, or None."""
         while self._seconds and self._seconds[0] not in self._kids:
             heappop(self._seconds)
         return self._seconds[0] if self._seconds else None
 
     def add(self, second: int, kid: str) -> None:
-        """A key that expires in this second."""
+        """Note that a key expires in this second."""
         kids = self._kids.get(second)
         if kids is None:
             self._kids[second] = [kid]
@@ -32,7 +32,7 @@ class Expiries:
             kids.append(kid)
 
     def remove(self, second: int, kid: str) -> None:
-        """It is gone before."""
+        """Forget a key that expires in this second."""
         kids = self._kids[second]
         kids.remove(kid)
         if not kids:
@@ -42,7 +42,7 @@ class Expiries:
                 heapify(self._seconds)
 
     def pop(self, now: float) -> list[str]:
-        """Those whose second has come; they are forgotten."""
+        """Forget the keys whose second has come, and return their kids."""
         due: list[str] = []
         while self._seconds and self._seconds[0] <= now:
             due += self._kids.pop(heappop(self._seconds), ())

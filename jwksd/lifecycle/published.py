@@ -1,15 +1,16 @@
-"""KeyStore: the live keys, in a jwcrypto JWKSet, with an index by kid, by age and by expiry.
+"""PublishedKeys: the live keys, in a jwcrypto JWKSet, with an index by kid, by age and by expiry.
 
 ``JWKSet`` finds a key by looking at all of them, has no call to remove one, and iterates in an
 order that differs between processes. The indexes beside it settle that:
 
-1. A kid is live if ``_by_kid`` has it. A key comes into the JWKSet when that is asked for, and not
-   before: its JWK takes longer to make, and more memory, than all else that is kept of it.
+1. A kid is live if ``_by_kid`` has it. A key is put into the JWKSet when somebody asks for that
+   set, and not before: its JWK takes more time and memory than everything else of a key.
 2. The documents' order is oldest first, then kid: the same in every process.
-3. A change costs the same on average however many keys there are. What can wait waits for the next
-   document, which looks at every key anyway: putting new keys in order, and letting go of those
-   that are gone. Where nobody asks for one, these are let go of when they outnumber the live.
-4. The document of all keys is built when it is first asked for after a change, and kept.
+3. A change costs the same on average however many keys there are. Two things wait for the next
+   document, which looks at every key anyway: to put new keys in order, and to drop those that are
+   gone. Where nobody asks for a document, keys that are gone are dropped once they outnumber the
+   live ones.
+4. The document of all keys is built when somebody first asks for it after a change, and kept.
 """
 
 from bisect import bisect_left
@@ -77,18 +78,18 @@ class PublishedKeys:
         self._document = None
 
     def get(self, kid: str) -> PublishedKey | None:
-        """The key with this kid, or None."""
+        """Return the key with this kid, or None."""
         return self._by_kid.get(kid)
 
     def key_set(self) -> Document:
-        """The document with every key, oldest first, then by kid."""
+        """Return the document with every key, oldest first, then by kid."""
         if self._document is None:
             self._tidy()
             self._document = key_set([key.member for key in self._by_age])
         return self._document
 
     def expire(self, now: float) -> int:
-        """Forget every key whose expiry has come, and answer how many there were."""
+        """Forget every key that has expired, and return how many there were."""
         if not self._expiries.is_due(now):
             return 0
         due = self._expiries.pop(now)
@@ -97,7 +98,7 @@ class PublishedKeys:
         return len(due)
 
     def remove(self, kid: str) -> bool:
-        """Forget one key, and answer whether there was one."""
+        """Forget one key, and return whether there was one."""
         key = self._by_kid.pop(kid, None)
         if key is None:
             return False
@@ -107,7 +108,7 @@ class PublishedKeys:
         return True
 
     def clear(self) -> int:
-        """Forget every key, and answer how many there were."""
+        """Forget every key, and return how many there were."""
         keys = list(self._by_kid.values())
         self._by_kid.clear()
         self._expiries = Expiries()
@@ -125,13 +126,13 @@ class PublishedKeys:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Have neither ``_by_age`` nor ``_new`` hold a key that is gone."""
+        """Drop keys that are gone from ``_by_age`` and ``_new``."""
         gone, self._gone = self._gone, set()
         self._by_age = [key for key in self._by_age if key.kid not in gone]
         self._new = [key for key in self._new if key.kid not in gone]
 
     def _tidy(self) -> None:
-        """Have ``_by_age`` be every live key, in the documents' order."""
+        """Bring ``_by_age`` to every live key, in the documents' order."""
         if self._gone:
             self._let_go()
         new, self._new = self._new, []

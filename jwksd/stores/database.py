@@ -20,12 +20,12 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, select, tex
 from twisted.logger import Logger
 
 from jwksd.errors import EnvelopeUnreadable, JwksdError, StartUpRefused, StoreAway
-from jwksd.interfaces import Contents, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.localkeys import LocalKeyPair
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.contents import Contents, Usage
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.engine import away, damaged, make_engine, own_file, undamaged
 from jwksd.stores.migrate import migrate

@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Mapping
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from jwksd.interfaces import Contents, IStore, Usage
+from jwksd.interfaces import IStore
 from jwksd.jose.keys import KeyPair, PublishedKey
+from jwksd.lifecycle.contents import Contents, Usage
 from jwksd.lifecycle.expiries import Expiries
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.ring import Ring, State
 
 
 @implementer(IStore)

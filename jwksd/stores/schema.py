@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Ta
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import PublishedKey
-from jwksd.lifecycle.plan import Ring, RingKey, State
+from jwksd.lifecycle.ring import Ring, RingKey, State
 
 SINGLE, GONE = "single", "gone"
 

@@ -15,9 +15,10 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents, IStore, IThreadReactor, Usage
+from jwksd.interfaces import IStore, IThreadReactor
 from jwksd.jose.keys import KeyPair, PublishedKey
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle.contents import Contents, Usage
+from jwksd.lifecycle.ring import Ring
 from jwksd.stores.database import CHANNEL, Database
 from jwksd.stores.engine import CUT_OFF, PATIENCE
 

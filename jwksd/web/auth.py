@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from jwksd.dev.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter, JwksdError
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
+from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.tokens import Members, Token
 from jwksd.web.http.negotiation import prefers
 from jwksd.web.http.parameters import Parameters, read_parameters
@@ -38,7 +39,8 @@ class AuthResource(JsonResource):
         self._dev = dev
 
     def _post(self, request: Request) -> "Deferred[None] | None":
-        wish = mint_request(read_parameters(request, _KNOWN), dev=self._dev)
+        parameters = read_parameters(request, _KNOWN)
+        wish = mint_request(parameters, self._issuer.algorithms, dev=self._dev)
         token = self._issuer.mint_now(wish)
         if token is None:
             return Deferred.fromCoroutine(self._wait(request, wish))
@@ -46,12 +48,12 @@ class AuthResource(JsonResource):
         return None
 
     async def _wait(self, request: Request, wish: MintRequest) -> None:
-        self._answer(request, wish, await self._issuer.mint(wish))
+        self._answer(request, wish, await self._issuer.mint_later(wish))
 
     def _answer(self, request: Request, wish: MintRequest, token: Token) -> None:
         accept = header(request, b"accept")
         as_json = prefers(accept, b"application/json", default=b"application/jwt")
-        write, headers = (_json, _JSON) if as_json else (_text_of, _JWT)
+        write, headers = (_json, _JSON) if as_json else (_token, _JWT)
 
         def body() -> bytes | None:
             """Return another token if that needs no wait; errors go the ordinary path."""
@@ -65,27 +67,33 @@ class AuthResource(JsonResource):
 
 
 def _json(token: Token) -> bytes:
-    return json.dumps(asdict(token), separators=(",", ":")).encode("utf-8")
+    members = {**asdict(token), "token": token.token.decode("ascii")}
+    return json.dumps(members, separators=(",", ":")).encode("utf-8")
 
 
-def _text_of(token: Token) -> bytes:
-    return token.token.encode("ascii")
+def _token(token: Token) -> bytes:
+    return token.token
 
 
-def mint_request(parameters: Parameters, *, dev: bool) -> MintRequest:
-    """What the parameters ask for.
+def mint_request(parameters: Parameters, algorithms: Sequence[str], *, dev: bool) -> MintRequest:
+    """Return what the parameters ask for; ``algorithms`` are the issuer's, the default one first.
 
     Raises:
-        InvalidParameter: a value is not allowed, or a defect is asked for without ``dev``.
+        InvalidParameter: a value is not allowed, or a defect is asked for without ``dev`` or does
+            not exist for the type of key.
     """
-    return MintRequest(
+    wish = MintRequest(
         expired=_boolean("expired", parameters.get("expired", False)),
         alg=_optional(parameters, "alg", _text),
         lifetime=_optional(parameters, "lifetime", _seconds),
         claims=_object("claims", parameters.get("claims", {})),
         header=_object("header", parameters.get("header", {})),
-        defect=_defect(parameters["defect"], dev) if "defect" in parameters else None,
     )
+    if "defect" not in parameters:
+        return wish
+    defect = _defect(parameters["defect"], dev)
+    _check_kind(defect, wish.alg or algorithms[0], algorithms)
+    return replace(wish, seal_with=defect.seal, published=defect.published)
 
 
 def _optional(parameters: Parameters, name: str, parse: Callable[[str, object], T]) -> T | None:
@@ -127,3 +135,12 @@ def _defect(value: object, dev: bool) -> Defect:
     if isinstance(value, str) and value in DEFECTS:
         return DEFECTS[value]
     raise InvalidParameter(f"no defect is called {value!r:.60}; GET /dev/defects lists them all")
+
+
+def _check_kind(defect: Defect, alg: str, algorithms: Sequence[str]) -> None:
+    """Refuse a defect that keys for ``alg`` cannot have; what no key is for, the issuer refuses."""
+    if alg in algorithms and ALGORITHMS[alg].kty not in defect.kinds:
+        raise InvalidParameter(
+            f"defect {defect.name} exists for {', '.join(sorted(defect.kinds))} keys only;"
+            f" ask for another alg than {alg}"
+        )

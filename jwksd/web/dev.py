@@ -58,7 +58,7 @@ class DevResource(JsonResource):
         if read_parameters(request, _KNOWN):
             raise InvalidParameter("an action changes the server: use POST for it, not GET")
         state = {
-            "keys": self._issuer.live_keys,
+            "keys": len(self._issuer.policy.keys),
             "clock": self._clock_state(),
             "faults": self._faults.describe(),
         }
@@ -98,7 +98,7 @@ class DevResource(JsonResource):
         kid = parameters.get("kid")
         if not isinstance(kid, str):
             raise InvalidParameter("revoke needs kid, the id of a live key")
-        await self._issuer.revoke(kid)
+        await self._issuer.policy.revoke(kid)
         return {"kid": kid}
 
     def _clock_state(self) -> Members:
@@ -157,7 +157,7 @@ class DevResource(JsonResource):
             delay=1.0 if delay is None else delay,
             location=_location(parameters.get("location", "/.well-known/jwks.json")),
             kid=_kid(parameters.get("kid")),
-            stale=self._issuer.key_set(),
+            stale=self._issuer.policy.keys.key_set(),
         )
 
 
@@ -172,7 +172,7 @@ class KeysResource(JsonResource):
         return Deferred.fromCoroutine(self._describe(request))
 
     async def _describe(self, request: Request) -> None:
-        respond_json(request, 200, await self._issuer.describe_keys(), NO_STORE)
+        respond_json(request, 200, await self._issuer.policy.describe(), NO_STORE)
 
 
 class DefectsResource(JsonResource):

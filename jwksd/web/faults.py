@@ -54,7 +54,7 @@ class FaultyKeySetResource(KeySetResource):
             return super()._get(request)
         if fault.kind == "delay":
             return deferLater(self._faults.reactor, fault.delay, self._late, request)
-        FAULTS[fault.kind](request, fault, self._issuer.key_set())
+        FAULTS[fault.kind](request, fault, self._issuer.policy.keys.key_set())
         return None
 
     def _late(self, request: Request) -> None:

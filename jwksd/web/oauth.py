@@ -99,7 +99,7 @@ class TokenResource(OAuthResource):
         }
         token = await self._issuer.mint(MintRequest(claims=claims, header={"typ": "at+jwt"}))
         members = {
-            "access_token": token.token,
+            "access_token": token.token.decode("ascii"),
             "token_type": "Bearer",
             "expires_in": token.exp - token.iat,
             **scoped,
@@ -115,8 +115,8 @@ class IntrospectResource(OAuthResource):
 
     async def _introspect(self, request: Request, token: str) -> None:
         claims = self._issuer.introspect(token)
-        if claims is None and self._issuer.reads_through:
-            await self._issuer.refresh()
+        if claims is None and self._issuer.policy.reads_through:
+            await self._issuer.policy.refresh()
             claims = self._issuer.introspect(token)
         active: dict[str, object] = {"active": claims is not None}
         if claims is not None:

@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from jwksd.issuing.issuer import Issuer, no_such_key
+from jwksd.errors import UnknownKey
+from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, single_body
 from jwksd.web.http.negotiation import names, none_match
@@ -78,13 +79,14 @@ class KeySetResource(JsonResource):
         return PREFLIGHT
 
     def _get(self, request: Request) -> "Deferred[None] | None":
-        if self._issuer.reads_through:
+        if self._issuer.policy.reads_through:
             return Deferred.fromCoroutine(self._read_through(request))
         self._respond(request)
         return None
 
     def _respond(self, request: Request) -> None:
-        document, cache_control = self._issuer.key_set(), self._issuer.cache_control
+        policy = self._issuer.policy
+        document, cache_control = policy.keys.key_set(), policy.cache_control
 
         def body() -> bytes | None:
             return document.body if self.is_current(document, cache_control) else None
@@ -94,14 +96,15 @@ class KeySetResource(JsonResource):
 
     def is_current(self, document: Document, cache_control: bytes) -> bool:
         """Return whether the same answer would be given now."""
-        issuer = self._issuer
-        return issuer.key_set() is document and issuer.cache_control is cache_control
+        policy = self._issuer.policy
+        return policy.keys.key_set() is document and policy.cache_control is cache_control
 
     async def _read_through(self, request: Request) -> None:
         """Read the store first: a client may hold a token that another node has just signed."""
-        await self._issuer.refresh()
+        policy = self._issuer.policy
+        await policy.refresh()
         # Without Repeat: the next answer needs the store again.
-        respond_key_set(request, self._issuer.key_set(), self._issuer.cache_control)
+        respond_key_set(request, policy.keys.key_set(), policy.cache_control)
 
 
 class SingleKeyResource(JsonResource):
@@ -116,7 +119,7 @@ class SingleKeyResource(JsonResource):
         return PREFLIGHT
 
     def _get(self, request: Request) -> None:
-        document, cache_control = self._key.document, self._issuer.cache_control
+        document, cache_control = self._key.document, self._issuer.policy.cache_control
         repeat = self._repeat(document, cache_control)
         # A kid elsewhere in the target, or percent-encoded, does not decide the answer.
         if not request.uri.startswith(b"/") or repeat.hole not in request.path:
@@ -124,15 +127,15 @@ class SingleKeyResource(JsonResource):
         respond_key_set(request, document, cache_control, repeat)
 
     def _repeat(self, document: Document, cache_control: bytes) -> Repeat:
-        key, issuer = self._key, self._issuer
+        key, policy = self._key, self._issuer.policy
 
         def body() -> bytes | None:
-            current = issuer.find_key(key.kid) is key and issuer.cache_control is cache_control
+            current = policy.keys.get(key.kid) is key and policy.cache_control is cache_control
             return document.body if current else None
 
         def same_kind(kid: bytes) -> tuple[bytes, bytes] | None:
-            other = issuer.find_key(kid.decode("latin-1"))
-            if other is None or issuer.cache_control is not cache_control:
+            other = policy.keys.get(kid.decode("latin-1"))
+            if other is None or policy.cache_control is not cache_control:
                 return None
             return single_body(other.member), other.etag
 
@@ -156,9 +159,9 @@ class WellKnownResource(NotFound):
         return self._single_key(kid[1].decode("ascii"))
 
     def _single_key(self, kid: str, *, refreshed: bool = False) -> Resource:
-        key = self._issuer.find_key(kid)
+        key = self._issuer.policy.keys.get(kid)
         if key is not None:
             return SingleKeyResource(self._issuer, key)
-        if self._issuer.reads_through and not refreshed:
-            return Later(self._issuer.refresh, lambda: self._single_key(kid, refreshed=True))
-        return NotFound(no_such_key(kid))
+        if self._issuer.policy.reads_through and not refreshed:
+            return Later(self._issuer.policy.refresh, lambda: self._single_key(kid, refreshed=True))
+        return NotFound(UnknownKey(kid))

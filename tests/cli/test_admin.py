@@ -14,10 +14,10 @@ from jwksd.cli import command as cli
 from jwksd.cli.admin import RevokeOptions
 from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
 from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import kek_of, read_keks
-from jwksd.lifecycle.plan import State
+from jwksd.lifecycle.ring import State
 from jwksd.stores.database import Database
 from tests.support.admin import AdminTestCase
 from tests.support.app import SCHEDULE
@@ -272,7 +272,7 @@ class ChangeTests(AdminTestCase):
     def states(self) -> dict[str, str]:
         return {row["kid"]: row["state"] for row in self.listed()}
 
-    def refresh(self, server: Rotation | PerToken) -> None:
+    def refresh(self, server: Rotating | PerToken) -> None:
         self.successResultOf(Deferred.fromCoroutine(server.refresh()))
 
     def test_a_key_is_replaced_as_soon_as_that_is_safe(self) -> None:

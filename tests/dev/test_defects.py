@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from unittest import TestCase
 
-from jwksd.dev.defects import DEFECTS, FOREIGN, Defect, Draft
+from jwksd.dev.defects import DEFECTS, FOREIGN, Defect
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
 from jwksd.jose.keys import KeyPair
@@ -28,7 +28,7 @@ def pairs(alg: str) -> tuple[KeyPair, KeyPair]:
 def forge(defect: Defect, alg: str, aud: object = AUDIENCE) -> str:
     pair, foreign = pairs(alg)
     claims = {"iss": ISSUER, "iat": NOW, "exp": NOW + 3600, "jti": "j", "aud": aud, "sub": "user"}
-    return defect.forge(Draft(default_header(pair), claims, pair, foreign, NOW))
+    return defect.seal(default_header(pair), claims, pair, foreign, NOW).decode("ascii")
 
 
 def rows() -> Iterator[tuple[Defect, str]]:

@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents
 from jwksd.issuing.follower import LONGEST_WAIT, POLL, WAIT_WHILE_AWAY, Follower
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import Ring
 
 
 class SlowStore:

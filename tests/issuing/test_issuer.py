@@ -3,6 +3,8 @@
 import gc
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from jwcrypto.common import base64url_decode
@@ -12,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.dev.defects import DEFECTS
-from jwksd.errors import InvalidParameter, TooManyKeys, UnknownKey
+from jwksd.errors import InvalidParameter, TooManyKeys
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.issuing.selfcheck import SelfCheck
@@ -22,7 +24,7 @@ from jwksd.jose.tokens import Token
 from jwksd.keysources.generating import generate
 from jwksd.stores.memory import MemoryStore
 from tests.support.app import make_issuer, run_at_once
-from tests.support.keys import NOW, NothingReady
+from tests.support.keys import NOW, KeysInOrder, NothingReady
 
 PLAIN, EXPIRED = MintRequest(), MintRequest(expired=True)
 
@@ -39,7 +41,7 @@ class IssuerTestCase(SynchronousTestCase):
         return token
 
     def kids(self) -> list[str]:
-        return [key["kid"] for key in json.loads(self.issuer.key_set().body)["keys"]]
+        return [key["kid"] for key in json.loads(self.issuer.policy.keys.key_set().body)["keys"]]
 
 
 class MintTests(IssuerTestCase):
@@ -47,7 +49,7 @@ class MintTests(IssuerTestCase):
         """Whoever holds a token finds its key, in the set and alone."""
         token = self.mint()
         self.assertEqual(self.kids(), [token.kid])
-        alone = json.loads(self.issuer.single_key(token.kid).body)["keys"]
+        alone = json.loads(self.issuer.policy.keys.get(token.kid).document.body)["keys"]
         self.assertEqual([key["kid"] for key in alone], [token.kid])
 
     def test_every_token_has_a_key_of_its_own(self) -> None:
@@ -65,8 +67,7 @@ class MintTests(IssuerTestCase):
         token = self.mint(EXPIRED)
         self.assertEqual((token.iat, token.exp), (NOW - 7200, NOW - 3600))
         self.assertEqual(self.kids(), [])
-        with self.assertRaises(UnknownKey):
-            self.issuer.single_key(token.kid)
+        self.assertIsNone(self.issuer.policy.keys.get(token.kid))
 
 
 class MintNowTests(IssuerTestCase):
@@ -77,7 +78,7 @@ class MintNowTests(IssuerTestCase):
         token = self.issuer.mint_now(PLAIN)
         assert token is not None
         self.assertEqual(self.kids(), [token.kid])
-        self.assertEqual(self.issuer.introspect(token.token)["jti"], "id-0")
+        self.assertEqual(self.issuer.introspect(token.token.decode())["jti"], "id-0")
         self.clock.advance(token.exp - NOW)
         self.assertEqual(self.kids(), [])
 
@@ -85,22 +86,22 @@ class MintNowTests(IssuerTestCase):
         """As ``mint`` takes them: checked, and merged over the default ones."""
         token = self.issuer.mint_now(MintRequest(claims={"sub": "s"}, header={"typ": "at+jwt"}))
         assert token is not None
-        self.assertEqual(self.issuer.introspect(token.token)["sub"], "s")
-        head = json.loads(base64url_decode(token.token.split(".")[0]))
+        self.assertEqual(self.issuer.introspect(token.token.decode())["sub"], "s")
+        head = json.loads(base64url_decode(token.token.decode().split(".")[0]))
         self.assertEqual(head, {"alg": "RS256", "typ": "at+jwt", "kid": token.kid})
 
     def test_what_has_to_wait_is_none(self) -> None:
         """For a key, for a store that may take its time, and for two keys; nothing is begun."""
-        for request in (EXPIRED, MintRequest(defect=DEFECTS["exp-past"])):
+        for request in (EXPIRED, MintRequest(seal_with=DEFECTS["exp-past"].seal)):
             self.assertIsNone(self.issuer.mint_now(request))
         self.assertIsNone(make_issuer(self.clock, WaitingSource()).mint_now(PLAIN))
         store = MemoryStore()
         store.at_once = False
         issuer = make_issuer(self.clock, store=store)
         self.assertIsNone(issuer.mint_now(PLAIN))
-        self.assertEqual((self.issuer.live_keys, issuer.live_keys), (0, 0))
+        self.assertEqual((len(self.issuer.policy.keys), len(issuer.policy.keys)), (0, 0))
         self.mint(issuer=issuer)
-        self.assertEqual(issuer.live_keys, 1)
+        self.assertEqual(len(issuer.policy.keys), 1)
 
     def test_what_is_refused_is_refused_now(self) -> None:
         """A wrong request, and one past the bound."""
@@ -126,7 +127,7 @@ class MintNowTests(IssuerTestCase):
         )
         tokens = [issuer.mint_now(PLAIN) for _ in range(3)]
         (kid,) = {token.kid for token in tokens if token}
-        described = self.successResultOf(Deferred.fromCoroutine(issuer.describe_keys()))
+        described = self.successResultOf(Deferred.fromCoroutine(issuer.policy.describe()))
         signed = {key["kid"]: key["signed"] for key in described["keys"]}
         self.assertEqual(signed[kid], 3)
 
@@ -139,8 +140,7 @@ class ExpiryTests(IssuerTestCase):
         self.assertEqual(self.kids(), [token.kid])
         self.clock.advance(0.001)
         self.assertEqual(self.kids(), [])
-        with self.assertRaises(UnknownKey):
-            self.issuer.single_key(token.kid)
+        self.assertIsNone(self.issuer.policy.keys.get(token.kid))
 
     def test_a_key_is_freed_without_any_request(self) -> None:
         """The timer frees it, and leaves no call in the reactor behind."""
@@ -148,9 +148,9 @@ class ExpiryTests(IssuerTestCase):
         self.clock.advance(1800)
         self.mint()
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._policy._keys), 1)
+        self.assertEqual(len(self.issuer.policy._live._keys), 1)
         self.clock.advance(1800)
-        self.assertEqual(len(self.issuer._policy._keys), 0)
+        self.assertEqual(len(self.issuer.policy._live._keys), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_documents_are_right_even_before_the_timer_has_run(self) -> None:
@@ -158,23 +158,22 @@ class ExpiryTests(IssuerTestCase):
         token = self.mint()
         self.clock.rightNow += 3600
         self.assertEqual(self.kids(), [])
-        self.assertEqual(self.issuer.live_keys, 0)
-        with self.assertRaises(UnknownKey):
-            self.issuer.single_key(token.kid)
+        self.assertEqual(len(self.issuer.policy.keys), 0)
+        self.assertIsNone(self.issuer.policy.keys.get(token.kid))
 
     def test_a_key_that_expires_sooner_moves_the_timer(self) -> None:
         """A short-lived key behind a long-lived one is freed at its own second."""
         self.mint()
         self.mint(MintRequest(lifetime=10))
         self.clock.advance(10)
-        self.assertEqual(len(self.issuer._policy._keys), 1)
+        self.assertEqual(len(self.issuer.policy._live._keys), 1)
 
     def test_ten_thousand_keys_expire_in_one_go_and_nothing_is_left(self) -> None:
         """At their second all are gone, objects included, and so is the timer."""
         self.mint()
         for number in range(10_000):
             key = PublishedKey.stored(str(number), "RS256", b"{}", NOW, NOW + 3600)
-            self.issuer._policy._keys.add(key)
+            self.issuer.policy._live._keys.add(key)
         del key
         gc.collect()
         before = count_of(PublishedKey)
@@ -255,6 +254,67 @@ class PrivateHalfTests(IssuerTestCase):
         minting = Deferred.fromCoroutine(issuer.mint(PLAIN))
         self.failureResultOf(minting, ZeroDivisionError)
         self.assertEqual(private_keys_of(source.kid), (0, 0))
+
+    def test_a_private_half_is_destroyed_and_not_only_let_go_of(self) -> None:
+        """Whoever else holds the pair cannot sign: of a token minted at once, waited for, expired,
+        sealed in a way of its own with two keys, or of one that could not be signed."""
+        slow = MemoryStore()
+        slow.at_once = False
+        wrong = MintRequest(seal_with=DEFECTS["kid-foreign"].seal)
+        for request, used, changes in (
+            (PLAIN, 1, {}),
+            (PLAIN, 1, {"store": slow}),
+            (EXPIRED, 1, {}),
+            (wrong, 2, {}),
+            (replace(wrong, published=False), 2, {}),
+            (PLAIN, 1, {"new_id": lambda: 1 / 0}),
+            (EXPIRED, 1, {"new_id": lambda: 1 / 0}),
+        ):
+            with self.subTest(request=request, changes=changes):
+                source = Watched()
+                issuer = make_issuer(self.clock, source, **changes)
+                Deferred.fromCoroutine(issuer.mint(request)).addErrback(lambda _: None)
+                states = ["destroyed" in repr(pair) for pair in source.given]
+                self.assertEqual(states, [True] * used)
+
+
+class Watched(KeysInOrder):
+    """A source that keeps every pair that it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[KeyPair] = []
+
+    def take_now(self, alg: str) -> KeyPair | None:
+        pair = super().take_now(alg)
+        assert pair is not None
+        self.given.append(pair)
+        return pair
+
+
+class SealWithTests(IssuerTestCase):
+    """Tokens that are sealed in a way of their own."""
+
+    def seal(self, *parts: Any) -> bytes:
+        self.parts = parts
+        return b"a token"
+
+    def test_it_is_given_all_that_a_token_is_made_of(self) -> None:
+        """Header and claims with what was asked for, two keys of which one is published, the time;
+        and what it makes is the token."""
+        token = self.mint(MintRequest(seal_with=self.seal, claims={"sub": "s"}))
+        header, claims, pair, foreign, now = self.parts
+        self.assertEqual(token.token, b"a token")
+        self.assertEqual(header, {"alg": "RS256", "typ": "JWT", "kid": token.kid})
+        self.assertEqual((claims["sub"], claims["exp"], now), ("s", token.exp, NOW))
+        self.assertEqual((self.kids(), pair.kid), ([token.kid], token.kid))
+        self.assertNotEqual(foreign.kid, token.kid)
+
+    def test_a_key_that_is_not_to_be_published_is_on_no_document(self) -> None:
+        """With a seal of its own, and without."""
+        for seal in (self.seal, None):
+            self.mint(MintRequest(seal_with=seal, published=False))
+        self.assertEqual(self.kids(), [])
 
 
 class OneKey:

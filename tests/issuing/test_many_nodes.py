@@ -8,12 +8,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from jwksd.errors import StoreAway
-from jwksd.interfaces import Contents
 from jwksd.issuing.follower import POLL, Follower
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle.plan import Ring, make_schedule
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import Ring
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import make_root
 from tests.support.app import App, make_issuer
@@ -21,7 +22,7 @@ from tests.support.http import HttpTestCase
 from tests.support.keys import NOW, KeysInOrder
 
 OUTAGE = 600
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=86_400,
     propagation=10_000,
     max_age=1000,
@@ -82,8 +83,8 @@ class NodesTestCase(HttpTestCase):
             policy=self.policy,
             **rotating,
         )
-        issuer.open()
-        issuer.start()
+        issuer.policy.open()
+        issuer.policy.start()
         self.addCleanup(issuer.stop)
         return App(self.clock, issuer, StubTreq(make_root(issuer)), Clock())
 
@@ -141,7 +142,7 @@ class PerTokenTests(NodesTestCase):
     def test_a_revocation_is_heard_everywhere(self) -> None:
         """By a node that never knew the key, of a key that another minted."""
         kept, revoked = self.mint(self.a), self.mint(self.a)
-        self.successResultOf(Deferred.fromCoroutine(self.b.issuer.revoke(revoked.kid)))
+        self.successResultOf(Deferred.fromCoroutine(self.b.issuer.policy.revoke(revoked.kid)))
         self.assertEqual(self.kids(self.a), {kept.kid})
         self.assertEqual(
             self.successResultOf(Deferred.fromCoroutine(self.a.issuer.reset_keys())), 1
@@ -209,7 +210,9 @@ class RotatingTests(NodesTestCase):
             self.assertEqual(len(self.active()), 1)
             self.clock.advance(POLL)
             self.assertEqual({self.mint(self.a).kid, self.mint(self.b).kid}, set(self.active()))
-            self.assertEqual(self.a.issuer.key_set(), self.b.issuer.key_set())
+            self.assertEqual(
+                self.a.issuer.policy.keys.key_set(), self.b.issuer.policy.keys.key_set()
+            )
             self.clock.advance(DAY)
 
     def test_a_node_that_lost_the_race_lets_go_of_its_key(self) -> None:
@@ -220,9 +223,9 @@ class RotatingTests(NodesTestCase):
             set(self.policy_of(self.a)._holdings.pairs), {key.kid for key in ring.keys}
         )
 
-    def policy_of(self, node: App) -> Rotation:
-        policy = node.issuer._policy
-        assert isinstance(policy, Rotation)
+    def policy_of(self, node: App) -> Rotating:
+        policy = node.issuer.policy
+        assert isinstance(policy, Rotating)
         return policy
 
     def test_what_one_node_is_told_all_do(self) -> None:
@@ -232,10 +235,10 @@ class RotatingTests(NodesTestCase):
         kid = self.successResultOf(rotating)["kid"]
         self.clock.advance(POLL)
         self.assertEqual(self.mint(self.a).kid, kid)
-        self.successResultOf(Deferred.fromCoroutine(self.b.issuer.revoke(kid)))
+        self.successResultOf(Deferred.fromCoroutine(self.b.issuer.policy.revoke(kid)))
         self.clock.advance(POLL)
         self.assertNotEqual(self.mint(self.a).kid, kid)
-        self.assertEqual(self.a.issuer.cache_control, b"public, max-age=60")
+        self.assertEqual(self.a.issuer.policy.cache_control, b"public, max-age=60")
 
     def test_the_store_is_read_when_it_says_so(self) -> None:
         """Not only every second."""
@@ -249,17 +252,17 @@ class RotatingTests(NodesTestCase):
         for node in (self.a, self.b, self.b):
             self.mint(node)
         for node in (self.a, self.b, self.a):
-            described = self.successResultOf(Deferred.fromCoroutine(node.issuer.describe_keys()))
+            described = self.successResultOf(Deferred.fromCoroutine(node.issuer.policy.describe()))
         self.assertEqual(described["keys"][0]["signed"], 3)
 
     def test_while_the_store_is_away_the_active_key_signs_on(self) -> None:
         """A rotation that is due comes late; readiness says why; documents stay as they are."""
-        kid, published = self.mint(self.a).kid, self.a.issuer.key_set()
+        kid, published = self.mint(self.a).kid, self.a.issuer.policy.keys.key_set()
         self.clock.advance(DAY - 60)
         self.store.away = True
         self.clock.advance(120)
         self.assertEqual(self.mint(self.a).kid, kid)
-        self.assertEqual(self.a.issuer.key_set(), published)
+        self.assertEqual(self.a.issuer.policy.keys.key_set(), published)
         self.assertIn("the log says why", self.a.issuer.not_ready or "")
         self.store.away = False
         self.clock.advance(2 * POLL)
@@ -286,7 +289,11 @@ class RotatingTests(NodesTestCase):
         """Who asks is told so; afterwards it can be asked again."""
         kid = self.mint(self.a).kid
         self.store.away = True
-        for call in (self.a.issuer.rotate(), self.a.issuer.revoke(kid), self.a.issuer.reset_keys()):
+        for call in (
+            self.a.issuer.rotate(),
+            self.a.issuer.policy.revoke(kid),
+            self.a.issuer.reset_keys(),
+        ):
             self.failureResultOf(Deferred.fromCoroutine(call), StoreAway)
         self.store.away = False
         self.clock.advance(POLL)

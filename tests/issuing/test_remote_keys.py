@@ -47,7 +47,7 @@ class RemoteKeyTests(SynchronousTestCase):
     def make(self, *, is_slow: bool = False, **changes: Any) -> None:
         self.vault = Vault(is_slow=is_slow)
         self.issuer = make_issuer(self.clock, self.vault, algorithms=["ES256"], **changes)
-        self.issuer.start()
+        self.issuer.policy.start()
         self.addCleanup(self.issuer.stop)
 
     def mint(self) -> Token:

@@ -1,10 +1,9 @@
 """The life of a key: what is due when, for every order of ticks, revocations and jumps."""
 
-from dataclasses import replace
 from typing import Any
 from unittest import TestCase
 
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -15,97 +14,81 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import (
-    Activate,
-    Drop,
-    Publish,
-    Retire,
-    Ring,
-    RingKey,
-    Schedule,
-    State,
-    make_schedule,
-    plan,
-)
-
-SCHEDULE = make_schedule(
-    rotation_interval=1000, propagation=100, max_age=20, clock_skew=10, max_lifetime=200
-)
-
-
-def key(kid: str, state: State, since: int = 0, **changes: Any) -> RingKey:
-    """A key that was published when its state began."""
-    whole: dict[str, Any] = {"alg": "ES256", "created": since, "published": since} | changes
-    return RingKey(kid=kid, state=state, since=since, **whole)
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle import ring as rings
+from jwksd.lifecycle.plan import Activate, Drop, Publish, Retire, plan
+from jwksd.lifecycle.ring import Ring, RingKey, State
+from tests.support.rings import SCHEDULE, ring_key
 
 
 class PlanTests(TestCase):
     """What is due for an ES256 key, as tables."""
 
-    def steps(self, *keys: RingKey, now: float = 0, **changes: Any) -> list[lifecycle.Step]:
+    def steps(self, *keys: RingKey, now: float = 0, **changes: Any) -> list[plans.Step]:
         return list(plan(Ring(keys, **changes), ["ES256"], now, SCHEDULE))
 
     def test_what_is_missing_is_published(self) -> None:
         """A first key, and a successor for every active one."""
         self.assertEqual(self.steps(), [Publish("ES256")])
-        self.assertEqual(self.steps(key("a", State.ACTIVE)), [Publish("ES256")])
+        self.assertEqual(self.steps(ring_key("a", State.ACTIVE)), [Publish("ES256")])
 
     def test_a_first_key_signs_at_once(self) -> None:
         """Nobody can have a document without it: there was none."""
-        self.assertEqual(self.steps(key("a", State.PENDING)), [Activate("a")])
+        self.assertEqual(self.steps(ring_key("a", State.PENDING)), [Activate("a")])
 
     def test_a_successor_signs_when_its_predecessor_has_had_its_time(self) -> None:
         """Not a moment before, though it has long been known."""
-        keys = key("a", State.ACTIVE), key("b", State.PENDING)
+        keys = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
         self.assertEqual(self.steps(*keys, now=999.9), [])
         self.assertEqual(self.steps(*keys, now=1000), [Activate("b")])
 
     def test_a_late_successor_is_published_for_the_propagation_time_first(self) -> None:
         """However overdue the change is: the old key signs on until the new one is known."""
-        keys = key("a", State.ACTIVE), key("b", State.PENDING, 5000)
+        keys = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING, 5000)
         self.assertEqual(self.steps(*keys, now=5099.9), [])
         self.assertEqual(self.steps(*keys, now=5100), [Activate("b")])
 
     def test_an_early_rotation_waits_for_the_propagation_time_only(self) -> None:
         """Asked for at once, it comes when it is safe."""
-        keys = key("a", State.ACTIVE), key("b", State.PENDING)
+        keys = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
         hurried = frozenset({"ES256"})
         self.assertEqual(self.steps(*keys, now=99, hurried=hurried), [])
         self.assertEqual(self.steps(*keys, now=100, hurried=hurried), [Activate("b")])
 
     def test_a_retired_key_is_dropped_at_its_second(self) -> None:
         """Not a moment before."""
-        keys = (key("b", State.ACTIVE), key("c", State.PENDING))
-        retired = key("a", State.RETIRED, until=210)
+        keys = (ring_key("b", State.ACTIVE), ring_key("c", State.PENDING))
+        retired = ring_key("a", State.RETIRED, until=210)
         self.assertEqual(self.steps(retired, *keys, now=209.9), [])
         self.assertEqual(self.steps(retired, *keys, now=210), [Drop("a")])
 
     def test_an_algorithm_that_is_not_wanted_any_more_is_ended(self) -> None:
         """Its active key stays as long as its tokens live; its pending one goes."""
-        ring = Ring((key("a", State.ACTIVE), key("b", State.PENDING)))
+        ring = Ring((ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)))
         self.assertEqual(plan(ring, [], 0, SCHEDULE), (Retire("a"), Drop("b")))
-        ended = lifecycle.settle(ring, [], 0, SCHEDULE, {})
+        ended = plans.settle(ring, [], 0, SCHEDULE, {})
         self.assertEqual([(k.kid, k.until) for k in ended.keys], [("a", 210)])
 
     def test_the_change_to_come_is_told(self) -> None:
         """The takeover, the end of a retired key, or nothing that time alone would bring."""
-        active, pending = key("a", State.ACTIVE), key("b", State.PENDING)
+        active, pending = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
         for keys, at in (
             ((active,), None),
             ((active, pending), 1000),
-            ((active, pending, key("c", State.RETIRED, until=210)), 210),
+            ((active, pending, ring_key("c", State.RETIRED, until=210)), 210),
             ((pending,), 0),
         ):
             with self.subTest(keys=keys):
-                self.assertEqual(lifecycle.next_change(Ring(keys), SCHEDULE), at)
+                self.assertEqual(plans.next_change(Ring(keys), SCHEDULE), at)
 
 
 class ApplyTests(TestCase):
     def test_one_step_activates_and_retires(self) -> None:
         """There is no moment without a key that signs, nor one with two."""
-        ring = Ring((key("a", State.ACTIVE), key("b", State.PENDING)), frozenset({"ES256"}))
-        after = lifecycle.apply(ring, Activate("b"), 1000.5, SCHEDULE, {})
+        ring = Ring(
+            (ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)), frozenset({"ES256"})
+        )
+        after = plans.apply(ring, Activate("b"), 1000.5, SCHEDULE, {})
         self.assertEqual([k.state for k in after.keys], [State.RETIRED, State.ACTIVE])
         self.assertEqual([k.since for k in after.keys], [1000, 1000])
         self.assertEqual(after.keys[0].until, 1001 + SCHEDULE.retention)
@@ -113,108 +96,15 @@ class ApplyTests(TestCase):
 
     def test_a_retired_key_outlives_every_token_that_it_can_have_signed(self) -> None:
         """By the longest lifetime, and by the last exp that was counted, whichever is later."""
-        ring = Ring((key("a", State.ACTIVE), key("b", State.PENDING)))
+        ring = Ring((ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)))
         for last_exp, until in ((0, 1210), (1100, 1210), (1500, 1510)):
-            after = lifecycle.apply(ring, Activate("b"), 1000, SCHEDULE, {"a": last_exp})
+            after = plans.apply(ring, Activate("b"), 1000, SCHEDULE, {"a": last_exp})
             self.assertEqual(after.keys[0].until, until)
 
     def test_publishing_is_not_done_by_a_step(self) -> None:
         """It needs a key; the ring stays."""
-        ring = Ring((key("a", State.ACTIVE),))
-        self.assertIs(lifecycle.apply(ring, Publish("ES256"), 0, SCHEDULE, {}), ring)
-
-    def test_a_revocation_is_an_alert(self) -> None:
-        """Until its news can have reached every cache documents are cached for a minute at most."""
-        ring = Ring((key("a", State.ACTIVE),))
-        after = lifecycle.revoke(ring, "a", 50.2, SCHEDULE)
-        self.assertEqual((after.keys, after.alert_until), ((), 151))
-        self.assertEqual(SCHEDULE.cache_control(alert=True), b"public, max-age=20")
-        long = replace(SCHEDULE, max_age=3600)
-        self.assertEqual(long.cache_control(alert=True), b"public, max-age=60")
-
-    def test_a_jump_moves_what_counts_on_passing_time(self) -> None:
-        """Forward and back; only the end of a retired key is never moved nearer."""
-        ring = Ring((key("a", State.RETIRED, until=500), key("b", State.ACTIVE)), alert_until=70)
-        for jump, until, alert in ((30, 530, 100), (-30, 500, 40)):
-            after = lifecycle.after_jump(ring, jump)
-            self.assertEqual([k.since for k in after.keys], [jump, jump])
-            self.assertEqual([k.published for k in after.keys], [jump, jump])
-            self.assertEqual([k.created for k in after.keys], [0, 0])
-            self.assertEqual((after.keys[0].until, after.alert_until), (until, alert))
-
-
-class ScheduleTests(TestCase):
-    @given(
-        st.fixed_dictionaries(
-            {
-                "rotation_interval": st.integers(1, 10_000),
-                "propagation": st.integers(1, 5000),
-                "max_age": st.integers(1, 3000),
-                "clock_skew": st.integers(0, 500),
-                "max_lifetime": st.integers(1, 10_000),
-                "stale_while_revalidate": st.none() | st.integers(0, 3000),
-                "stale_if_error": st.none() | st.integers(0, 3000),
-                "retention": st.none() | st.integers(1, 20_000),
-            }
-        )
-    )
-    def test_what_is_made_is_safe_and_what_is_not_is_refused(self, numbers: Any) -> None:
-        """Whatever the numbers, both inequalities hold of a schedule that make_schedule gives."""
-        try:
-            made = make_schedule(**numbers)
-        except ValueError:
-            stale = (numbers["stale_while_revalidate"] or 0) + (numbers["stale_if_error"] or 0)
-            caches = numbers["max_age"] + stale + numbers["clock_skew"]
-            needed = numbers["max_lifetime"] + numbers["clock_skew"]
-            self.assertTrue(
-                numbers["propagation"] < caches
-                or (numbers["retention"] or needed) < needed
-                or numbers["rotation_interval"] < numbers["propagation"]
-            )
-            return
-        self.assertGreaterEqual(made.propagation, made.cache_lifetime + made.clock_skew)
-        self.assertGreaterEqual(made.retention, made.max_lifetime + made.clock_skew)
-        for given_number, kept in numbers.items():
-            if kept is not None:
-                self.assertEqual(getattr(made, given_number), kept)
-
-    def test_one_second_too_little_is_refused_with_the_numbers(self) -> None:
-        """Of propagation, of retention, and of the rotation interval."""
-        good = Schedule(1000, 130, 100, 15, 5, 10, 200, 210)
-        good.check()
-        for change, said in (
-            ({"propagation": 129}, r"--propagation \(129 s\) must be at least 130 s: --max-age"),
-            ({"retention": 209}, r"--retention \(209 s\) must be at least 210 s: --max-lifetime"),
-            ({"rotation_interval": 129}, r"--rotation-interval \(129 s\) must be at least --prop"),
-        ):
-            with self.subTest(change=change), self.assertRaisesRegex(ValueError, said):
-                replace(good, **change).check()
-
-    def test_an_outage_counts_on_both_sides(self) -> None:
-        """A node that hears nothing may serve a document without the key, and sign with the old."""
-        good = Schedule(1000, 137, 100, 15, 5, 10, 200, 217, outage=7)
-        good.check()
-        for change in ({"propagation": 136}, {"retention": 216}):
-            said = r"must be at least .* \+ --outage \(7 s\); else"
-            with self.subTest(change=change), self.assertRaisesRegex(ValueError, said):
-                replace(good, **change).check()
-        numbers = {"rotation_interval": 1000, "propagation": 137, "max_age": 100}
-        made = make_schedule(**numbers, clock_skew=10, max_lifetime=200, outage=7)
-        self.assertEqual((made.cache_lifetime, made.retention), (120, 217))
-
-    def test_the_default_headers(self) -> None:
-        """An hour fresh, another while asking anew, and nearly the rest of a day in an outage."""
-        made = make_schedule(
-            rotation_interval=2_592_000,
-            propagation=86_400,
-            max_age=3600,
-            clock_skew=300,
-            max_lifetime=86_400,
-        )
-        self.assertEqual(
-            made.cache_control(alert=False),
-            b"public, max-age=3600, stale-while-revalidate=3600, stale-if-error=78900",
-        )
+        ring = Ring((ring_key("a", State.ACTIVE),))
+        self.assertIs(plans.apply(ring, Publish("ES256"), 0, SCHEDULE, {}), ring)
 
 
 ALGORITHMS = ("ES256", "RS256")
@@ -249,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         before = self.ring
-        self.ring = lifecycle.settle(before, self.wanted, self.now, SCHEDULE, self.last_exp)
+        self.ring = plans.settle(before, self.wanted, self.now, SCHEDULE, self.last_exp)
         for key in self.ring.keys:
             old = before.get(key.kid)
             if key.state is State.ACTIVE and old is not None and old.state is State.PENDING:
@@ -268,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.integers(-1500, 1500) | st.sampled_from([-4_000_000, 700_000]))
     def clock_is_set(self, seconds: int) -> None:
         self.offset += seconds
-        self.ring = lifecycle.after_jump(self.ring, seconds)
+        self.ring = rings.after_jump(self.ring, seconds)
         self.settle()
 
     @rule()
@@ -277,7 +167,7 @@ class Machine(RuleBasedStateMachine):
             assert isinstance(step, Publish)
             kid = f"k{self.serial}"
             self.serial += 1
-            self.ring = lifecycle.publish(self.ring, kid, step.alg, self.now)
+            self.ring = rings.publish(self.ring, kid, step.alg, self.now)
             self.published_at[kid] = self.passed
         self.settle()
 
@@ -291,7 +181,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(alg=st.sampled_from(ALGORITHMS))
     def hurry(self, alg: str) -> None:
-        self.ring = lifecycle.hurry(self.ring, alg)
+        self.ring = rings.hurry(self.ring, alg)
         self.settle()
 
     @precondition(lambda self: self.ring.keys)
@@ -299,7 +189,7 @@ class Machine(RuleBasedStateMachine):
     def revoke(self, data: st.DataObject) -> None:
         kid = data.draw(st.sampled_from([key.kid for key in self.ring.keys]))
         self.revoked.add(kid)
-        self.ring = lifecycle.revoke(self.ring, kid, self.now, SCHEDULE)
+        self.ring = rings.revoke(self.ring, kid, self.now, SCHEDULE)
         self.settle()
 
     @rule(wanted=st.sampled_from([ALGORITHMS, ALGORITHMS[:1], ALGORITHMS[1:]]))
@@ -344,7 +234,7 @@ class Machine(RuleBasedStateMachine):
     def nothing_is_overdue(self) -> None:
         steps = plan(self.ring, self.wanted, self.now, SCHEDULE)
         assert all(isinstance(step, Publish) for step in steps)
-        change = lifecycle.next_change(self.ring, SCHEDULE)
+        change = plans.next_change(self.ring, SCHEDULE)
         assert change is None or change > self.now
 
     @invariant()

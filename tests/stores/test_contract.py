@@ -16,12 +16,13 @@ from twisted.internet.defer import DeferredQueue, gatherResults
 from twisted.trial.unittest import TestCase
 
 from jwksd.errors import JwksdError, StartUpRefused, StoreAway
-from jwksd.interfaces import IStore, Usage
+from jwksd.interfaces import IStore
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain
 from jwksd.jose.keys import KeyPair
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.contents import Usage
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.memory import MemoryStore
 from jwksd.stores.sql import SqlStore
@@ -143,7 +144,7 @@ class StoreContract:
         When a key is retired, nothing of its private half is left where it was kept.
         """
         pair, ring, version = await self.publish()
-        for change in (lambda r: r, lambda r: lifecycle.settle(r, ["ES256"], NOW, SCHEDULE, {})):
+        for change in (lambda r: r, lambda r: plans.settle(r, ["ES256"], NOW, SCHEDULE, {})):
             before, ring = ring, change(ring)
             if ring != before:
                 version = await self.store.swap(version, before, ring, None)
@@ -153,7 +154,7 @@ class StoreContract:
             verifier = ALGORITHMS["ES256"].verifier()
             verifier.verify(pair.public, b"text", read.pairs[0].sign(b"text"))
             self.assertEqual(list((await self.store.read(None, {pair.kid})).pairs), [])
-        retired = lifecycle.settle(ring, [], NOW, SCHEDULE, {})
+        retired = plans.settle(ring, [], NOW, SCHEDULE, {})
         self.assertEqual(retired.keys[0].state, State.RETIRED)
         await self.store.swap(version, ring, retired, None)
         read = await self.store.read(None, ())

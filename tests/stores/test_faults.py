@@ -33,11 +33,11 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from jwksd.errors import StartUpRefused, StoreAway
-from jwksd.interfaces import Contents
 from jwksd.jose.envelopes import Keychain, write_kek
 from jwksd.jose.keys import PublishedKey
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.contents import Contents
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores.database import Database
 from jwksd.stores.engine import PATIENCE
 from jwksd.stores.sql import SqlStore
@@ -75,7 +75,7 @@ def make_ring(database: Database) -> tuple[int, Ring]:
         pair = fresh_pair()
         after = with_pending(ring, pair, now)
         version = database.swap(version, ring, after, pair) or 0
-        ring, before = lifecycle.settle(after, ["ES256"], NOW, SCHEDULE, {}), after
+        ring, before = plans.settle(after, ["ES256"], NOW, SCHEDULE, {}), after
         version = version if ring == before else database.swap(version, before, ring, None) or 0
     return version, ring
 

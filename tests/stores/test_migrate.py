@@ -23,9 +23,9 @@ from jwcrypto.jwk import JWK
 from sqlalchemy import Connection, column, insert, inspect, table, text
 
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import Usage
 from jwksd.jose.envelopes import Keychain
 from jwksd.jose.keys import KeyPair
+from jwksd.lifecycle.contents import Usage
 from jwksd.stores import migrate, schema
 from jwksd.stores.database import Database
 from tests.support import postgres

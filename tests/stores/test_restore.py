@@ -6,8 +6,9 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from jwksd.issuing.rotating import HEARTBEAT, Rotation
-from jwksd.lifecycle.plan import State
+from jwksd.issuing.rotating import Rotating
+from jwksd.issuing.rotator import HEARTBEAT
+from jwksd.lifecycle.ring import State
 from tests.support.admin import AdminTestCase
 from tests.support.app import SCHEDULE
 
@@ -21,7 +22,7 @@ def copy(source: Path, target: Path) -> None:
 class RestoreTests(AdminTestCase):
     """One server on a file that is copied, changed, and overwritten with the copy."""
 
-    def restore_older(self) -> Rotation:
+    def restore_older(self) -> Rotating:
         """A server whose store is again as it was three rotations ago."""
         server = self.serve()
         backup = self.folder / "backup.db"
@@ -34,7 +35,7 @@ class RestoreTests(AdminTestCase):
         copy(backup, self.file)
         return server
 
-    def refresh(self, server: Rotation) -> None:
+    def refresh(self, server: Rotating) -> None:
         self.successResultOf(Deferred.fromCoroutine(server.refresh()))
 
     def test_a_server_follows_it(self) -> None:

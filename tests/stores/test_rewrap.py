@@ -22,8 +22,8 @@ from sqlalchemy import select
 
 from jwksd.errors import StoreAway
 from jwksd.jose.envelopes import Keychain, kek_of, write_kek
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle import plan as plans
+from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores import schema
 from jwksd.stores.database import Database
 from tests.support import postgres
@@ -236,9 +236,9 @@ class RewrapContract:
         pair, version = fresh_pair(), database.open().version
         pending = with_pending(Ring(), pair)
         version = database.swap(version, Ring(), pending, pair)
-        active = lifecycle.settle(pending, ["ES256"], NOW, SCHEDULE, {})
+        active = plans.settle(pending, ["ES256"], NOW, SCHEDULE, {})
         version = database.swap(version, pending, active, None)
-        retired = lifecycle.settle(active, [], NOW, SCHEDULE, {})
+        retired = plans.settle(active, [], NOW, SCHEDULE, {})
         self.assertEqual([key.state for key in retired.keys], [State.RETIRED])
         other = self.database([NEW, OLD])
         seal = other.keychain.seal

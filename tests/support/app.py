@@ -13,11 +13,12 @@ from twisted.internet.task import Clock
 from jwksd.dev.clock import DevClock
 from jwksd.dev.faults import Faults
 from jwksd.interfaces import IStore
+from jwksd.issuing import policies
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.issuing.selfcheck import Check, SelfCheck, no_check
-from jwksd.lifecycle.plan import Schedule, make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from jwksd.web.root import Dev, make_root
 from tests.support.keys import NOW, KeysInOrder
@@ -40,7 +41,7 @@ def run_at_once(work: Callable[[], T]) -> "Deferred[T]":
     return maybeDeferred(work)
 
 
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=86_400,
     propagation=10_000,
     max_age=1000,
@@ -65,33 +66,22 @@ def make_policy(
     max_keys: int = 10_000,
     max_waiting: int = 256,
     schedule: Schedule = SCHEDULE,
-) -> PerToken | Rotation:
+) -> PerToken | Rotating:
     """A key policy with the default settings, save for the changes."""
-    source = source or KeysInOrder()
-    reactor = reactor or Clock()
-    store = store or MemoryStore()
-    if policy == "rotating":
-        return Rotation(
-            clock=clock,
-            reactor=reactor,
-            steady=steady or clock.seconds,
-            boot="the only one",
-            source=source,
-            store=store,
-            algorithms=algorithms,
-            schedule=schedule,
-            max_waiting=max_waiting,
-            run_signing=run_signing,
-            check=check,
-        )
-    return PerToken(
+    return policies.make_policy(
         clock=clock,
-        reactor=reactor,
-        source=source,
-        store=store,
+        reactor=reactor or Clock(),
+        steady=steady or clock.seconds,
+        boot="the only one",
+        source=source or KeysInOrder(),
+        store=store or MemoryStore(),
+        check=check,
+        schedule=schedule if policy == "rotating" else None,
+        algorithms=algorithms,
         lifetime=lifetime,
         max_keys=max_keys,
-        check=check,
+        max_waiting=max_waiting,
+        run_signing=run_signing,
     )
 
 

@@ -24,7 +24,7 @@ class FastPathTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.issuer = make_issuer(self.clock, policy=self.policy)
-        self.issuer.start()
+        self.issuer.policy.start()
         self.site = self.make_site()
         self.connection = Connection(self.site)
 

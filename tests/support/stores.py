@@ -8,8 +8,8 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.keysources.generating import generate
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring
+from jwksd.lifecycle import ring as rings
+from jwksd.lifecycle.ring import Ring
 from tests.support.keys import NOW, NothingReady
 
 
@@ -25,7 +25,7 @@ def single(expires: int = NOW + 3600, created: int = NOW) -> PublishedKey:
 
 def with_pending(ring: Ring, pair: KeyPair, now: float = NOW) -> Ring:
     """The ring after this key was published, at ``now``."""
-    return lifecycle.publish(ring, pair.kid, pair.alg, now)
+    return rings.publish(ring, pair.kid, pair.alg, now)
 
 
 @implementer(IKeySource)

@@ -91,7 +91,7 @@ class RotatingTests(DevTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.app = make_app(dev=True, policy="rotating")
-        self.app.issuer.start()
+        self.app.issuer.policy.start()
 
     def told(self) -> dict[str, str]:
         keys = json.loads(self.request("GET", "/dev/keys")[1])["keys"]

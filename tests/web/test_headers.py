@@ -72,7 +72,7 @@ class HeadersTestCase(SynchronousTestCase):
     def make(self, policy: str) -> tuple[Issuer, str]:
         """A working issuer, and the kid of the key that has signed a token."""
         issuer = make_issuer(self.clock, policy=policy)
-        issuer.start()
+        issuer.policy.start()
         self.addCleanup(issuer.stop)
         token = self.successResultOf(Deferred.fromCoroutine(issuer.mint(MintRequest())))
         return issuer, token.kid
@@ -120,9 +120,9 @@ class DocumentHeaderTests(HeadersTestCase):
     def test_every_document_after_a_revocation(self) -> None:
         """On alert the shorter Cache-Control is as well-formed as the usual one."""
         issuer, revoked = self.make("rotating")
-        calm = issuer.cache_control
-        self.successResultOf(Deferred.fromCoroutine(issuer.revoke(revoked)))
-        self.assertNotEqual(issuer.cache_control, calm)
+        calm = issuer.policy.cache_control
+        self.successResultOf(Deferred.fromCoroutine(issuer.policy.revoke(revoked)))
+        self.assertNotEqual(issuer.policy.cache_control, calm)
         token = self.successResultOf(Deferred.fromCoroutine(issuer.mint(MintRequest())))
         self.assertEqual(self.assert_clean(issuer, token.kid), {b"200", b"304"})
 

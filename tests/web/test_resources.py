@@ -282,7 +282,7 @@ class DevTests(HttpTestCase):
         self.assertIn(
             "POST", self.assert_problem(response, body, 400, "invalid-parameter")["detail"]
         )
-        self.assertEqual(self.app.issuer.live_keys, 1)
+        self.assertEqual(len(self.app.issuer.policy.keys), 1)
 
     def test_an_unknown_action_is_refused(self) -> None:
         """The detail lists those that there are."""

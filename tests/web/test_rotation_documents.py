@@ -25,7 +25,7 @@ from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
 from jwksd.keysources.generating import generate
-from jwksd.lifecycle.plan import make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.web.http.site import Site
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
@@ -38,7 +38,7 @@ GETS = 5
 
 NAMES = ("ES256", "Ed25519")
 JWKS = "/.well-known/jwks.json"
-SCHEDULE = make_schedule(
+SCHEDULE = Schedule.of(
     rotation_interval=12_000, propagation=10_000, max_age=1000, clock_skew=60, max_lifetime=7200
 )
 REQUIRED = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
@@ -156,7 +156,7 @@ class Play:
 
     def run(self) -> Course:
         """Everything."""
-        self._issuer.start()
+        self._issuer.policy.start()
         self._clock.advance(3)
         self._look("")
         for number in range(ROUNDS):
@@ -199,7 +199,7 @@ class Play:
     def _revoke(self) -> None:
         kid = self._random.choice(self._course.looks[-1].document.kids)
         if any(key["kid"] == kid for key in self._keys()):
-            self._start(self._issuer.revoke(kid))
+            self._start(self._issuer.policy.revoke(kid))
             self._course.revoked[kid] = self._clock.seconds()
 
     def _start(self, work: Any) -> "Deferred[Any]":
@@ -211,7 +211,7 @@ class Play:
 
     def _described(self) -> Any:
         described: list[Any] = []
-        self._start(self._issuer.describe_keys()).addCallback(described.append)
+        self._start(self._issuer.policy.describe()).addCallback(described.append)
         return described[0]
 
     def _look(self, tag: str) -> None:

@@ -67,7 +67,7 @@ class WalkTests(TestCase):
 
         real: Any = reactor
         issuer = make_issuer(real)
-        issuer.start()
+        issuer.policy.start()
         self.addCleanup(issuer.stop)
         issuer.mint_now(MintRequest())  # what is done once, at the first signature, is done
         port = real.listenTCP(0, Site(make_root(issuer), real), interface="127.0.0.1")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jwcrypto.jwk import JWK
 
-from jwksd.interfaces import Contents
 from jwksd.jose.envelopes import Keychain, write_kek
+from jwksd.lifecycle.contents import Contents
 from jwksd.stores.database import Database
 from tests.proofs.crash.daemon import Daemon
 from tests.proofs.crash.engines import Engine

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jwksd.lifecycle.plan import Ring, State
+from jwksd.lifecycle.ring import Ring, State
 from tests.proofs.crash.ledger import key_id
 from tests.proofs.crash.load import Haul
 from tests.proofs.crash.violation import demand

@@ -155,7 +155,7 @@ class World:
 
     def _revoke(self) -> None:
         kid = self._kid()
-        self._issuers(f"revoke {kid}", lambda issuer: issuer.revoke(kid))
+        self._issuers(f"revoke {kid}", lambda issuer: issuer.policy.revoke(kid))
 
     def _reset(self) -> None:
         self._issuers("reset", lambda issuer: issuer.reset_keys())
@@ -172,7 +172,7 @@ class World:
         def add(side: Side) -> None:
             assert side.dev is not None
             until = None if seconds is None else side.clock.seconds() + seconds
-            stale = side.issuer.key_set()
+            stale = side.issuer.policy.keys.key_set()
             side.dev.faults.add(Fault(kind, count, until, delay=delay, stale=stale))
 
         self._twins.happen(f"fault {kind}, {count} times, {seconds} s", add)

@@ -199,7 +199,8 @@ class Replay:
         kid = self._new_kid()
         issuer = self.twins.ordinary.issuer
         of_one_key = any(b"/.well-known/" in piece and JWKS not in piece for piece in sent)
-        document = issuer.single_key(kid) if of_one_key else issuer.key_set()
+        keys = issuer.policy.keys
+        document = keys.get(kid).document if of_one_key else keys.key_set()
         self.twins.compare_published()
         return [with_names(piece, kid.encode("ascii"), document.etag) for piece in sent]
 

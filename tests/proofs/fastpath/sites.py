@@ -142,7 +142,7 @@ class Side:
         self.source = Numbered(options.pair)
         self.dev = Dev(DevClock(self.clock), Faults(self.clock)) if options.dev else None
         self.issuer = self._make_issuer()
-        self.issuer.start()
+        self.issuer.policy.start()
         self.site = CountingSite(
             make_root(self.issuer, self.dev),
             self.clock,
@@ -395,7 +395,11 @@ class Twins:
     def compare_published(self) -> bytes:
         """What is published now, which is the same; the key set."""
         fast, ordinary = (
-            (side.issuer.key_set().body, side.issuer.cache_control, side.issuer.not_ready)
+            (
+                side.issuer.policy.keys.key_set().body,
+                side.issuer.policy.cache_control,
+                side.issuer.not_ready,
+            )
             for side in self.sides
         )
         self.equal("what is published", fast, ordinary)

@@ -72,7 +72,7 @@ class Served:
 
         self._reactor: Any = reactor
         self.issuer = make_issuer(reactor, Numbered(quick_pair), algorithms=["EdDSA"])
-        self.issuer.start()
+        self.issuer.policy.start()
         test.addCleanup(self.issuer.stop)
         for _ in range(keys):
             self.issuer.mint_now(MintRequest())
@@ -135,7 +135,9 @@ class Served:
             answer += self.client.read()
             await self.turn()
         end = answer.index(b"\r\n\r\n") + 4
-        return answer + await self.receive(end + len(self.issuer.key_set().body) - len(answer))
+        return answer + await self.receive(
+            end + len(self.issuer.policy.keys.key_set().body) - len(answer)
+        )
 
     async def stuff(self, request: bytes) -> int:
         """Send it over and over until the server takes no more; return how many octets it took."""

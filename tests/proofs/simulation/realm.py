@@ -6,12 +6,11 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from jwksd.issuing.rotating import Rotation
-from jwksd.lifecycle.plan import Schedule
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.cdn import Cdn
 from tests.proofs.simulation.documents import Origin, Sample
 from tests.proofs.simulation.ledger import Ledger
-from tests.proofs.simulation.server import Server
+from tests.proofs.simulation.server import Rotation, Server
 from tests.proofs.simulation.verifiers import (
     Hourly,
     Jose,
@@ -63,7 +62,7 @@ class Realm:
         schedule: Schedule,
         name: str,
         weather: Weather,
-        rotation: type[Rotation],
+        rotation: Rotation,
     ) -> None:
         self._clock = clock
         self._rng = rng

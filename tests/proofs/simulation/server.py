@@ -11,14 +11,22 @@ from twisted.python.failure import Failure
 
 from jwksd.issuing.issuer import Issuer
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
+from jwksd.issuing.rotator import Rotator
 from jwksd.issuing.selfcheck import SelfCheck
-from jwksd.lifecycle.plan import RingKey, Schedule, State, next_change
+from jwksd.lifecycle.plan import next_change
+from jwksd.lifecycle.ring import RingKey, State
+from jwksd.lifecycle.schedule import Schedule
 from jwksd.stores.memory import MemoryStore
 from tests.proofs.simulation.clocks import Wall
 from tests.proofs.simulation.documents import Answer, Keys, Sample, parse_freshness, parse_keys
 from tests.proofs.simulation.ledger import Ledger
 from tests.proofs.simulation.source import ALG, NoKey, SlowKeys
+
+Rotation = tuple[type[Rotator], type[Rotating]]
+"""What rotates the keys, and the policy that signs with them."""
+
+WHOLE: Rotation = (Rotator, Rotating)
 
 _LIFE = (State.PENDING, State.ACTIVE, State.RETIRED)
 
@@ -29,7 +37,7 @@ class Server:
     Args:
         longest: seconds that a slow key takes; None has a source without trouble.
         offset: what its clock is ahead of true time at first, in seconds.
-        rotation: the policy class.
+        rotation: the classes of rotator and policy.
         before_delivery: called when a key is about to be published.
     """
 
@@ -43,7 +51,7 @@ class Server:
         name: str,
         longest: int | None,
         offset: float = 0.0,
-        rotation: type[Rotation] = Rotation,
+        rotation: Rotation = WHOLE,
         before_delivery: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -55,7 +63,7 @@ class Server:
         self._rng = rng
         self._ledger = ledger
         self._longest = longest
-        self._class = rotation
+        self._classes = rotation
         self._before_delivery = before_delivery
         self._numbers: dict[str, int] = {}
         self._states: dict[str, State] = {}
@@ -73,10 +81,10 @@ class Server:
         """The document with its headers, unless the server is down."""
         if self.down:
             return None
-        document = self._issuer.key_set()
+        document = self._issuer.policy.keys.key_set()
         if document is not self._document:
             self._document, self._keys = document, self._parsed(document.body)
-        return Answer(self._keys, parse_freshness(self._issuer.cache_control))
+        return Answer(self._keys, parse_freshness(self._issuer.policy.cache_control))
 
     def mint(self, lifetime: int) -> Sample | None:
         """A token, or None while there is no key."""
@@ -99,12 +107,12 @@ class Server:
         skew = self.schedule.clock_skew
         deadline = min(now + lifetime, token.exp) + skew
         excused = self._known_everywhere[token.kid] if self.revoked else 0.0
-        return Sample(token.token, token.kid, number, token.exp, deadline, excused)
+        return Sample(token.token.decode(), token.kid, number, token.exp, deadline, excused)
 
     def observe(self) -> None:
         """Note what became of each key; no key goes back, or comes back."""
         now = self._clock.seconds()
-        ring = self._rotation._ring
+        ring = self._rotator.ring
         changes = [key for key in ring.keys if self._states.get(key.kid) is not key.state]
         gone = self._listed - {key.kid for key in ring.keys}
         self._listed = {key.kid for key in ring.keys}
@@ -117,7 +125,7 @@ class Server:
 
     def next_change(self) -> float | None:
         """When the ring is to change next, in true time."""
-        change = next_change(self._rotation._ring, self.schedule)
+        change = next_change(self._rotator.ring, self.schedule)
         return None if change is None else change - self._wall.offset
 
     # Trouble.
@@ -136,8 +144,8 @@ class Server:
     def restart(self, seconds: float, offset: float | None) -> None:
         """The process ends, and another goes on with its state after so long, with its clock where
         it was or at another offset."""
-        states = {key.kid: key.state for key in self._rotation._ring.keys}
-        if any(states.get(kid) in (None, State.RETIRED) for kid in self._rotation._holdings.pairs):
+        states = {key.kid: key.state for key in self._rotator.ring.keys}
+        if any(states.get(kid) in (None, State.RETIRED) for kid in self._rotator.holdings.pairs):
             self._violation("has kept the private half of a retired key")
         self._wall.dead = True
         self.down = True
@@ -159,7 +167,7 @@ class Server:
             return None
         key = self._rng.choice(keys)
         self.revoked.add(key.kid)
-        revoking = Deferred.fromCoroutine(self._issuer.revoke(key.kid))
+        revoking = Deferred.fromCoroutine(self._issuer.policy.revoke(key.kid))
         revoking.addErrback(lambda failure: self._violation(f"revokes not: {failure.value}"))
         self._ledger.counts["revoked"] += 1
         self.observe()
@@ -172,7 +180,8 @@ class Server:
         source = SlowKeys(
             self._wall, self._rng, self._ledger, self._longest, self._before_delivery, self.observe
         )
-        self._rotation = self._class(
+        rotator, policy = self._classes
+        self._rotator = rotator(
             clock=self._wall,
             reactor=Clock(),
             steady=self._clock.seconds,
@@ -183,7 +192,8 @@ class Server:
             schedule=self.schedule,
             max_waiting=8,
         )
-        self._rotation._log = Logger(namespace=self.name, observer=self._logged)
+        self._rotator._log = Logger(namespace=self.name, observer=self._logged)
+        self._rotation = policy(self._rotator, max_waiting=8)
         self._issuer = Issuer(
             clock=self._wall,
             source=source,
@@ -195,9 +205,9 @@ class Server:
             new_id=self._new_id,
             self_check=SelfCheck(Clock(), maybeDeferred),
         )
-        self._issuer.open()
+        self._issuer.policy.open()
         self.down = False
-        self._issuer.start()
+        self._issuer.policy.start()
         self.observe()
 
     def _new_id(self) -> str:

@@ -3,18 +3,21 @@
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from typing import Any
 from unittest import TestCase
 
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.holdings import Holdings
+from jwksd.issuing.rotating import Rotating
+from jwksd.issuing.rotator import Rotator
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.lifecycle import plan as lifecycle
-from jwksd.lifecycle.plan import Ring, Schedule, make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.ledger import Ledger
 from tests.proofs.simulation.realm import Weather
+from tests.proofs.simulation.server import WHOLE, Rotation
 from tests.proofs.simulation.world import CLEAR, run
 
-TIGHT = make_schedule(
+TIGHT = Schedule.of(
     rotation_interval=330,
     propagation=330,
     max_age=100,
@@ -99,22 +102,36 @@ class SeedTests(TestCase):
         self.assertNotEqual(run(7, rotations=4).digest(), run(8, rotations=4).digest())
 
 
-class Careless(Rotation):
-    """Without the two defences behind the inequality: a token that would outlive its key is signed,
-    and what a key has signed does not keep it."""
+class Forgetful(Holdings):
+    """What a key has signed does not keep it published."""
+
+    def last_exps(self) -> dict[str, int]:
+        return {}
+
+
+class CarelessRotator(Rotator):
+    """Its holdings are forgetful."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.holdings = Forgetful()
+
+
+class CarelessRotating(Rotating):
+    """A token that would outlive its key is signed."""
 
     def _refuse_to_outlive(self, pair: KeyPair, token: Token) -> None:
         pass
 
-    def _settled(self, ring: Ring) -> Ring:
-        now = self._clock.seconds()
-        return lifecycle.settle(ring, self._algorithms, now, self._schedule, {})
+
+CARELESS: Rotation = (CarelessRotator, CarelessRotating)
+"""Without the two defences behind the inequality."""
 
 
 class BrokenTests(TestCase):
     """Each promise, broken on purpose, beside its twin of the same seed that is whole."""
 
-    def calm(self, schedule: Schedule, rotation: type[Rotation] = Rotation) -> Ledger:
+    def calm(self, schedule: Schedule, rotation: Rotation = WHOLE) -> Ledger:
         return run(1, CALM, schedule=schedule, rotation=rotation)
 
     def test_a_whole_inequality(self) -> None:
@@ -145,8 +162,8 @@ class BrokenTests(TestCase):
     def test_retention_without_its_defences(self) -> None:
         """Retention alone keeps a key long enough; less would have verifiers refuse its last
         token. It takes two seconds: a token's exp is rounded down, and a key's end up."""
-        self.assertEqual(self.calm(TIGHT, Careless).violations, [])
-        violations = self.calm(short("retention", 2), Careless).violations
+        self.assertEqual(self.calm(TIGHT, CARELESS).violations, [])
+        violations = self.calm(short("retention", 2), CARELESS).violations
         self.assertTrue(violations)
         for violation in violations:
             self.assertIn("refuses a valid token", violation)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from twisted.internet.task import Clock
 
-from jwksd.lifecycle.plan import Schedule
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.documents import Answer, Keys, Origin, PublishedKey, Sample
 from tests.proofs.simulation.ledger import Ledger
 

@@ -4,11 +4,11 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from jwksd.issuing.rotating import Rotation
-from jwksd.lifecycle.plan import Schedule, make_schedule
+from jwksd.lifecycle.schedule import Schedule
 from tests.proofs.simulation.clocks import run_until
 from tests.proofs.simulation.ledger import Ledger
 from tests.proofs.simulation.realm import Realm, Weather
+from tests.proofs.simulation.server import WHOLE, Rotation
 
 START = 1_800_000_000
 CLEAR = Weather()
@@ -23,7 +23,7 @@ def draw_schedule(rng: Random) -> Schedule:
     spare = rng.choice([0, 0, 0, 1, 500])
     propagation = max_age + while_revalidate + if_error + skew + spare
     interval = propagation + rng.choice([0, 0, 1, propagation // 2, propagation])
-    return make_schedule(
+    return Schedule.of(
         rotation_interval=interval,
         propagation=propagation,
         max_age=max_age,
@@ -40,13 +40,13 @@ def run(
     *,
     rotations: int = 12,
     schedule: Schedule | None = None,
-    rotation: type[Rotation] = Rotation,
+    rotation: Rotation = WHOLE,
 ) -> Ledger:
     """Three issuers, side by side, for about so many rotations of the slowest.
 
     Args:
         schedule: that of every issuer, instead of one that is drawn.
-        rotation: the policy of every issuer.
+        rotation: the rotator and the policy of every issuer.
     """
     rng, ledger, clock = Random(seed), Ledger(seed), Clock()
     clock.advance(START)

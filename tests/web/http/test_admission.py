@@ -291,7 +291,7 @@ class ConnectionTests(FastPathTestCase):
         self.assertIn(b'"urn:jwksd:problem:wrong-host"', answer)
         self.assertIn(b"evil.example", answer)
         self.assertIn(b"--allowed-host", answer)
-        self.assertEqual(self.issuer.live_keys, 0)
+        self.assertEqual(len(self.issuer.policy.keys), 0)
         self.assertEqual(self.status(client, ask("POST /auth", "localhost")), 200)
 
     def test_a_wrong_host_is_refused_whatever_is_asked(self) -> None:
@@ -368,7 +368,7 @@ class PageTests(FastPathTestCase):
                     self.assertIn(b'"urn:jwksd:problem:cross-site"', answer)
                     self.assertIn(b"--cors-origin", answer)
                     self.assertNotIn(b"Access-Control", answer)
-        self.assertEqual(self.issuer.live_keys, 0)
+        self.assertEqual(len(self.issuer.policy.keys), 0)
 
     def test_a_page_of_another_site_is_never_remembered(self) -> None:
         """Neither before nor after the same request of others is repeated."""

@@ -26,8 +26,8 @@ from tests.support.keys import NOW
 class RepeatTests(FastPathTestCase):
     def test_plain_requests_for_documents_are_repeated(self) -> None:
         """GET, HEAD and 304 of each document, whatever the media type."""
-        kid = json.loads(self.issuer.key_set().body)["keys"][0]["kid"]
-        etag = self.issuer.key_set().etag.decode()
+        kid = json.loads(self.issuer.policy.keys.key_set().body)["keys"][0]["kid"]
+        etag = self.issuer.policy.keys.key_set().etag.decode()
         for request in (
             get(JWKS),
             get(JWKS, method="HEAD"),
@@ -67,7 +67,7 @@ class RepeatTests(FastPathTestCase):
 
     def test_a_document_that_is_not_sent_is_counted(self) -> None:
         """An answer to HEAD, and 304, keep it in memory as the whole answer does."""
-        document = self.issuer.key_set()
+        document = self.issuer.policy.keys.key_set()
         for request in (
             get(JWKS, method="HEAD"),
             get(JWKS, "If-None-Match: *"),
@@ -119,7 +119,7 @@ class ChangeTests(FastPathTestCase):
 
     def set_is_current(self, client: Connection | None = None) -> None:
         _, _, body = (client or self.connection).send(get(JWKS)).partition(b"\r\n\r\n")
-        self.assertEqual(body, self.issuer.key_set().body)
+        self.assertEqual(body, self.issuer.policy.keys.key_set().body)
 
     def test_a_rotation_is_seen_in_the_next_answer(self) -> None:
         """Takeover, end and new keys, with and without timers."""
@@ -136,7 +136,7 @@ class ChangeTests(FastPathTestCase):
         for _ in range(2):
             self.assertIn(b" 200 OK", self.connection.send(get(f"/.well-known/{kid}.json")))
             self.set_is_current()
-        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kid)))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.policy.revoke(kid)))
         self.assertIn(b"404 Not Found", self.connection.send(get(f"/.well-known/{kid}.json")))
         self.assertIn(b"max-age=60\r\n", self.connection.send(get(JWKS)))
         self.set_is_current()
@@ -145,7 +145,7 @@ class ChangeTests(FastPathTestCase):
 
     def test_a_tag_that_is_old_is_answered_with_the_set(self) -> None:
         """304 as long as the set is the same, 200 then."""
-        conditional = get(JWKS, f"If-None-Match: {self.issuer.key_set().etag.decode()}")
+        conditional = get(JWKS, f"If-None-Match: {self.issuer.policy.keys.key_set().etag.decode()}")
         for _ in range(3):
             self.assertIn(b" 304 Not Modified", self.connection.send(conditional))
         self.successResultOf(Deferred.fromCoroutine(self.issuer.reset_keys()))
@@ -257,7 +257,7 @@ class KindTests(FastPathTestCase):
     def test_a_condition_is_met_by_the_tag_of_the_key(self) -> None:
         """304 for one kid says nothing of another."""
         one, two = self.mint().kid, self.mint().kid
-        key = self.issuer.find_key(one)
+        key = self.issuer.policy.keys.get(one)
         assert key is not None
         condition = f"If-None-Match: {key.etag.decode()}"
         for _ in range(3):
@@ -327,7 +327,7 @@ class RotatingKindTests(KindTests):
         kids = [self.mint().kid for _ in range(3)]
         for kid in kids[1:]:
             self.assertIn(b" 200 OK", self.ask(kid))
-        self.successResultOf(Deferred.fromCoroutine(self.issuer.revoke(kids[2])))
+        self.successResultOf(Deferred.fromCoroutine(self.issuer.policy.revoke(kids[2])))
         self.assertIn(b" 404 Not Found", self.ask(kids[2]))
         answer = self.ask(kids[1])
         self.assertEqual(masked(answer), masked(self.ordinary(kids[1])))
