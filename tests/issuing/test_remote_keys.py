@@ -55,7 +55,7 @@ class RemoteKeyTests(SynchronousTestCase):
 
     def assert_verifies(self, token: Token) -> None:
         """With what is published; and it was the vault that signed."""
-        key = self.issuer._keys().get(token.kid)
+        key = self.issuer.policy.keys.get(token.kid)
         assert key is not None
         text = token.token
         self.assertTrue(
@@ -69,7 +69,7 @@ class RemoteKeyTests(SynchronousTestCase):
         token = self.mint()
         self.assert_verifies(token)
         self.clock.advance(3600)
-        self.assertIsNone(self.issuer._keys().get(token.kid))
+        self.assertIsNone(self.issuer.policy.keys.get(token.kid))
 
     def test_a_key_that_lives_elsewhere_rotates(self) -> None:
         """Its successor is published, then signs; what the first one signed verifies meanwhile."""

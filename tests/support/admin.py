@@ -18,12 +18,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.cli import command as cli
 from jwksd.errors import StartUpRefused
-from jwksd.interfaces import Contents
 from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.jose.envelopes import Keychain, write_kek
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
+from jwksd.lifecycle.contents import Contents
 from jwksd.stores.database import Database
 from jwksd.stores.sql import SqlStore
 from tests.support.app import make_policy
@@ -91,7 +91,7 @@ class AdminTestCase(SynchronousTestCase):
     def database(self) -> Database:
         return Database(f"sqlite:///{self.file}", Keychain(self.keks))
 
-    def serve(self, policy: str = "rotating") -> Rotation | PerToken:
+    def serve(self, policy: str = "rotating") -> Rotating | PerToken:
         """A server on the same file. It makes its first keys at once."""
         store = InlineStore(self.database(), reactor)
         made = make_policy(
@@ -107,13 +107,13 @@ class AdminTestCase(SynchronousTestCase):
         self.addCleanup(lambda: self.successResultOf(made.stop()))
         return made
 
-    def sign(self, server: Rotation | PerToken, exp: int) -> KeyPair:
+    def sign(self, server: Rotating | PerToken, exp: int) -> KeyPair:
         """Have the server sign a token; the pair that it was signed with."""
         pairs = []
 
         def seal(pair: KeyPair) -> Token:
             pairs.append(pair)
-            return Token("token", pair.kid, pair.alg, exp - 60, exp)
+            return Token(b"token", pair.kid, pair.alg, exp - 60, exp)
 
         self.successResultOf(Deferred.fromCoroutine(server.sign("ES256", seal)))
         return pairs[0]

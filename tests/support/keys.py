@@ -71,7 +71,7 @@ class FullSource(NothingReady):
     """A source with a full queue."""
 
     def take(self, alg: str) -> "Deferred[KeyPair]":
-        raise TooManyWaiting("full", retry_after=7)
+        raise TooManyWaiting(1, "a key", 7)
 
 
 class BrokenSource(NothingReady):

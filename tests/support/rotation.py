@@ -13,7 +13,7 @@ from jwksd.issuing.rotating import Rotating
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Token
-from jwksd.keysources.local import generate
+from jwksd.keysources.generating import generate
 from tests.support.app import SCHEDULE, make_issuer
 from tests.support.keys import NOW, KeysInOrder, NothingReady, key_pair
 
