@@ -1,6 +1,7 @@
 """``jwksd kek`` and ``jwksd keys``: what an operator does to a store, beside servers at work."""
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from jwcrypto.jwk import JWK
 from twisted.python import usage
 
-from jwksd.config.settings import Settings
-from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
+from jwksd.config.commandline import ConfiguredOptions, PlainOptions, collector
+from jwksd.config.options import BY_NAME
+from jwksd.config.secretfiles import read_keychain
+from jwksd.config.settings import IssuerSettings
+from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway, StoreUnreachable
 from jwksd.interfaces import Contents, Usage
 from jwksd.jose.envelopes import write_kek
 from jwksd.jose.importing import read_private_key
@@ -20,8 +24,7 @@ from jwksd.jose.keys import KeyPair
 from jwksd.lifecycle import plan as lifecycle
 from jwksd.lifecycle.plan import Ring, RingKey, Schedule
 from jwksd.lifecycle.published import PublishedKeys
-from jwksd.storage import open_database
-from jwksd.tap import ConfiguredOptions, PlainOptions
+from jwksd.stores.opening import open_database
 
 if TYPE_CHECKING:
     from jwksd.stores.database import Database
@@ -48,6 +51,7 @@ class StoreOptions(ConfiguredOptions):
         ["store", None, None, "sqlite:///PATH or postgresql://USER@HOST/NAME"],
         ["config", None, None, "the server's TOML file"],
     ]
+    opt_kek_file = collector(BY_NAME["kek-file"])
     needs_keks = False
     makes_store = False
 
@@ -57,23 +61,24 @@ class StoreOptions(ConfiguredOptions):
         Raises:
             StartUpRefused: it cannot be done, with what to do about it.
         """
-        settings = self.settings
+        settings = self.settings.issuer
         if settings.store == "memory":
             raise StartUpRefused("this needs --store: a store in memory is its server's alone")
-        database = open_database(settings, needs_keks=self.needs_keks)
+        keychain = read_keychain(settings.kek_file, os.environ)
+        database = open_database(settings.store, keychain, private_keys=self.needs_keks)
         file = database.file
         if file is not None and not file.exists() and not self.makes_store:
             raise StartUpRefused(f"there is no store {file} yet")
         try:
             self.work(database, settings)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
+            raise StoreUnreachable(f"--store cannot be used: {error.why}") from None
         except EnvelopeUnreadable as error:
             raise StartUpRefused(f"a private key cannot be decrypted: {error.detail}") from None
         finally:
             database.close()
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         """What the command does."""
         raise NotImplementedError
 
@@ -89,7 +94,7 @@ class RewrapOptions(StoreOptions):
     )
     needs_keks = True
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         database.open()
         keychain = database.keychain
         assert keychain is not None  # noqa: S101  # needs_keks
@@ -103,7 +108,7 @@ class ListOptions(StoreOptions):
     longdesc = "Prints which keys there are, in which state, and who still needs them."
     optFlags: ClassVar = [["json", None, "as JSON, with times as NumericDates"]]
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         contents = database.open()
         usage = database.count({})
         single = {key.kid: key for key in contents.keys if key.expires is not None}
@@ -130,7 +135,7 @@ class ExportOptions(StoreOptions):
     synopsis = "Usage: jwksd keys export-public --store URL"
     longdesc = "Prints the JWK Set that the servers publish: public halves only."
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         published = PublishedKeys()
         for key in database.open().keys:
             published.add(key)
@@ -157,7 +162,7 @@ class ImportOptions(StoreOptions):
     def parseArgs(self, path: str) -> None:  # type: ignore[override]  # each has its own
         self["path"] = path
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         try:
             pair = read_private_key(Path(self["path"]).read_bytes(), self["as"])
         except OSError as error:
@@ -185,7 +190,7 @@ class RotateOptions(StoreOptions):
     def parseArgs(self, alg: str) -> None:  # type: ignore[override]  # each has its own
         self["rotated"] = alg
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         alg = self["rotated"]
 
         def hurried(contents: Contents) -> Ring:
@@ -220,7 +225,7 @@ class RevokeOptions(StoreOptions):
     def parseArgs(self, kid: str) -> None:  # type: ignore[override]  # each has its own
         self["kid"] = kid
 
-    def work(self, database: "Database", settings: Settings) -> None:
+    def work(self, database: "Database", settings: IssuerSettings) -> None:
         kid, now, schedule = self["kid"], time.time(), settings.schedule()
         if kid in {key.kid for key in database.open().keys if key.expires is not None}:
             database.withdraw([kid])

@@ -9,8 +9,10 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from jwksd.cli.admin import KekOptions, KeysOptions
+from jwksd.config.commandline import Options, PlainOptions
 from jwksd.errors import StartUpRefused
-from jwksd.tap import Daemon, Options, PlainOptions, makeService
+from jwksd.service import Daemon
+from jwksd.tap import makeService
 from jwksd.web.endpoints.listener import base_url
 
 

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from twisted.logger import Logger
 
-from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway
+from jwksd.errors import EnvelopeUnreadable, StartUpRefused, StoreAway, StoreUnreachable
 from jwksd.interfaces import Contents, Usage
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
@@ -121,7 +121,7 @@ class Database:
             self._try_out()
             contents = self.read(None, (), strict=True)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
+            raise StoreUnreachable(f"--store cannot be used: {error.why}") from None
         except ImportError as error:
             raise StartUpRefused(
                 f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"

@@ -1,7 +1,7 @@
 """A whole issuer in memory, on a clock that stands until it is advanced."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 from typing import Any, TypeVar
 
@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
+from jwksd import tap
+from jwksd.config.settings import IssuerSettings
 from jwksd.dev.clock import DevClock
 from jwksd.interfaces import IStore
 from jwksd.issuing.issuer import Issuer
@@ -18,6 +20,7 @@ from jwksd.issuing.rotating import Rotation
 from jwksd.issuing.selfcheck import Check, SelfCheck, no_check
 from jwksd.lifecycle.plan import Schedule, make_schedule
 from jwksd.stores.memory import MemoryStore
+from jwksd.tap import Runtime
 from jwksd.web.faults import Faults
 from jwksd.web.root import Dev, make_root
 from tests.support.keys import NOW, KeysInOrder
@@ -67,31 +70,26 @@ def make_policy(
     schedule: Schedule = SCHEDULE,
 ) -> PerToken | Rotation:
     """A key policy with the default settings, save for the changes."""
-    source = source or KeysInOrder()
-    reactor = reactor or Clock()
-    store = store or MemoryStore()
-    if policy == "rotating":
-        return Rotation(
-            clock=clock,
-            reactor=reactor,
-            steady=steady or clock.seconds,
-            boot="the only one",
-            source=source,
-            store=store,
-            algorithms=algorithms,
-            schedule=schedule,
-            max_waiting=max_waiting,
-            run_signing=run_signing,
-            check=check,
-        )
-    return PerToken(
-        clock=clock,
-        reactor=reactor,
-        source=source,
-        store=store,
-        lifetime=lifetime,
+    numbers = {row.name: getattr(schedule, row.name) for row in fields(schedule)}
+    settings = IssuerSettings(
+        policy=policy,
+        alg=tuple(algorithms),
         max_keys=max_keys,
-        check=check,
+        max_waiting=max_waiting,
+        store="elsewhere" if schedule.outage else "memory",
+        **{**numbers, "lifetime": lifetime},
+    )
+    runtime = Runtime(
+        clock=clock,
+        reactor=reactor or Clock(),
+        steady=steady or clock.seconds,
+        boot="the only one",
+        run=run_at_once,
+        run_signing=run_signing,
+        new_id=lambda: "unused",
+    )
+    return tap.make_policy(
+        settings, runtime, source=source or KeysInOrder(), store=store or MemoryStore(), check=check
     )
 
 
