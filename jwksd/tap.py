@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 
 from jwksd.config.commandline import Options
 from jwksd.config.secretfiles import read_keychain
-from jwksd.config.settings import IssuerSettings, ServerSettings
+from jwksd.config.settings import IssuerSettings, ServerSettings, Settings
 from jwksd.dev.clock import DevClock
 from jwksd.errors import StartUpRefused
 from jwksd.interfaces import IKeySource, IStore, IThreadReactor
@@ -38,7 +38,7 @@ from jwksd.web.http.admission import Admission, names, origin_of
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, Root, make_root
 
-__all__ = ["Options", "Runtime", "makeService", "make_issuer", "make_policy"]
+__all__ = ["Options", "Runtime", "makeService", "make_daemon", "make_issuer", "make_policy"]
 
 T = TypeVar("T")
 
@@ -73,29 +73,38 @@ class Runtime:
 
 
 def makeService(options: Options, reactor: Any = None, clock: IReactorTime | None = None) -> Daemon:
-    """Return the server that the options describe, not started yet.
-
-    Args:
-        options: parsed.
-        reactor: on which it runs; None takes the global one.
-        clock: the wall clock of tokens and keys; None takes the reactor's. Whoever gives one
-            decides how time passes for them.
+    """Return the server that the options describe, not started yet; see ``make_daemon``.
 
     Raises:
         StartUpRefused: what the options need is not there.
     """
     if reactor is None:
         from twisted.internet import reactor
-    server, settings = options.settings.server, options.settings.issuer
+    return make_daemon(options.settings, reactor, clock)
+
+
+def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = None) -> Daemon:
+    """Return the server of these settings, not started yet.
+
+    Args:
+        settings: the values of all options.
+        reactor: on which it runs.
+        clock: the wall clock of tokens and keys; None takes the reactor's. Whoever gives one
+            decides how time passes for them.
+
+    Raises:
+        StartUpRefused: what the settings need is not there.
+    """
+    server = settings.server
     workers = _Workers(server, reactor)
     runtime, dev = _make_runtime(server, reactor, clock, workers)
-    source = _make_source(settings, reactor, workers)
-    store = _make_store(settings, reactor)
+    source = _make_source(settings.issuer, reactor, workers)
+    store = _make_store(settings.issuer, reactor)
     site = Site(Root(), reactor, dev=server.dev, access_log=not server.no_access_log)
 
     def build(addresses: Sequence[IAddress]) -> KeyService:
-        name = settings.name or _default_name(addresses)
-        issuer = make_issuer(settings, runtime, name=name, source=source, store=store)
+        name = settings.issuer.name or _default_name(addresses)
+        issuer = make_issuer(settings.issuer, runtime, name=name, source=source, store=store)
         site.resource = make_root(issuer, dev)
         site.admission = _admission(server, name, addresses)
         return KeyService(reactor, workers.all, source, issuer)

@@ -25,7 +25,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from jwksd import __version__
-from jwksd.cli import command as cli
+from jwksd.cli.serve import greeting
 from jwksd.errors import StartUpRefused
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.envelopes import write_kek
@@ -96,13 +96,10 @@ class OptionsTests(SynchronousTestCase):
 
     def test_the_version_is_ours(self) -> None:
         """--version prints jwksd's, not Twisted's, and exits with 0."""
-        for command in (options, lambda argument: cli.main([argument])):
-            with patch("sys.stdout", new=StringIO()) as out:
-                with self.assertRaises(SystemExit) as caught:
-                    command("--version")
-                self.assertEqual(
-                    (out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0)
-                )
+        with patch("sys.stdout", new=StringIO()) as out:
+            with self.assertRaises(SystemExit) as caught:
+                options("--version")
+            self.assertEqual((out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0))
 
     def test_the_help_tells_the_defaults(self) -> None:
         """Every option stands in the help."""
@@ -116,19 +113,6 @@ class OptionsTests(SynchronousTestCase):
             "--allowed-host=",
         ):
             self.assertIn(part, text)
-
-
-class CommandTests(SynchronousTestCase):
-    def test_a_wrong_command_is_refused_in_one_line(self) -> None:
-        """No command, an unknown one, and an unknown option."""
-        for arguments, said in (
-            ([], "try jwksd serve"),
-            (["explode"], "Unknown command"),
-            (["--explode"], "not recognized"),
-        ):
-            with self.subTest(arguments=arguments), self.assertRaises(StartUpRefused) as caught:
-                cli.main(arguments)
-            self.assertIn(said, str(caught.exception))
 
 
 class PluginTests(SynchronousTestCase):
@@ -205,7 +189,7 @@ class DaemonTests(TestCase):
         self.assertEqual([key["kid"] for key in (await document.json())["keys"]], [kid])
         port = service.listener.addresses[0].port
         self.assertEqual(service.issuer.name, f"http://localhost:{port}")
-        self.assertIn(f"curl -X POST {url}/auth", cli.greeting(service))
+        self.assertIn(f"curl -X POST {url}/auth", greeting(service))
 
     async def test_after_the_stop_nobody_listens(self) -> None:
         """The port is closed, and nothing of the service is left in the reactor."""
@@ -231,11 +215,11 @@ class DaemonTests(TestCase):
             service = makeService(options(*arguments))
             service.startService()
             self.assertEqual(service.issuer.name, "https://issuer.example")
-            self.assertIn("is ready", cli.greeting(service))
+            self.assertIn("is ready", greeting(service))
             await service.stopService()
         service = makeService(options("--interface", "::1", "--port", "0"))
         service.startService()
-        self.assertIn("[::1]", cli.greeting(service))
+        self.assertIn("[::1]", greeting(service))
         await service.stopService()
 
     async def test_what_cannot_listen_is_refused(self) -> None:

@@ -10,10 +10,28 @@ from jwksd.config.settings import Settings, help_of, read_settings
 from jwksd.errors import WrongUse
 
 
-class PlainOptions(usage.Options):
-    """Options whose help and version are jwksd's, wherever they are part of."""
+class Options(usage.Options):
+    """The options of ``twistd jwksd``, which may also come from the environment and from a file.
 
-    synopsis: str
+    After parsing, ``settings`` holds the result of flags, environment and file together. What
+    cannot work is refused with WrongUse, in one line.
+    """
+
+    synopsis = "Usage: twistd [options] jwksd [options]"
+    longdesc = (
+        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
+        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
+    )
+    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
+    optParameters = [
+        ["config", None, None, "a TOML file with any of these options"],
+        *(
+            [option.name, option.short, None, help_of(option)]
+            for option in OPTIONS
+            if not option.is_flag and not option.repeatable
+        ),
+    ]
+    settings: Settings
 
     def getSynopsis(self) -> str:
         return self.synopsis
@@ -22,16 +40,6 @@ class PlainOptions(usage.Options):
         """Print the version and exit."""
         print(f"jwksd {__version__}")
         raise SystemExit(0)
-
-
-class ConfiguredOptions(PlainOptions):
-    """Options that may also come from the environment and from a file.
-
-    After parsing, ``settings`` holds the result of flags, environment and file together. What
-    cannot work is refused with WrongUse, in one line.
-    """
-
-    settings: Settings
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:
@@ -48,35 +56,16 @@ class ConfiguredOptions(PlainOptions):
         self.settings = read_settings(given, self["config"])
 
 
-def collector(option: Option) -> Callable[[usage.Options, str], None]:
+def _collector(option: Option) -> Callable[[Options, str], None]:
     """Make the method that Twisted calls with each value of an option that may be repeated."""
 
-    def collect(options: usage.Options, text: str) -> None:
+    def collect(options: Options, text: str) -> None:
         options.setdefault(option.name, []).append(text)
 
-    collect.__doc__ = help_of(option)
+    collect.__doc__ = option.help
     return collect
-
-
-class Options(ConfiguredOptions):
-    """The options of a server."""
-
-    synopsis = "Usage: jwksd serve [options]"
-    longdesc = (
-        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
-        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
-    )
-    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
-    optParameters = [
-        ["config", None, None, "a TOML file with any of these options"],
-        *(
-            [option.name, option.short, None, help_of(option)]
-            for option in OPTIONS
-            if not option.is_flag and not option.repeatable
-        ),
-    ]
 
 
 for _option in OPTIONS:
     if _option.repeatable:
-        setattr(Options, f"opt_{_option.name.replace('-', '_')}", collector(_option))
+        setattr(Options, f"opt_{_option.name.replace('-', '_')}", _collector(_option))

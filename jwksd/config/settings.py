@@ -95,7 +95,7 @@ _DEFAULTS = {
 def help_of(option: Option) -> str:
     """Return the meaning of an option with its default, where it has one of its own."""
     default = _DEFAULTS[option.field]
-    if default is None or default == ():
+    if default is None or default == () or option.is_flag:
         return option.help
     text = ",".join(default) if isinstance(default, tuple) else default
     return f"{option.help} (default: {text})"
