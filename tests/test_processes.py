@@ -532,7 +532,7 @@ class SelfTestTests(ProcessTestCase):
         )
         for names, last in (
             (["-k", "nosuchname", "tests.web.test_dev"], "no test was found"),
-            (["tests.support.app.HttpTestCase"], "no test was found"),
+            (["tests.support.http.HttpTestCase"], "no test was found"),
             (["test_skipped"], "every test was skipped"),
         ):
             with self.subTest(names=names):
