@@ -28,7 +28,7 @@ from documents import SCALING, digits, fill, markdown, plain
 
 sys.path.insert(1, str(CHECKOUT))
 
-from jwksd.config.settings import duration
+from jwksd.config.values import duration
 from jwksd.lifecycle.schedule import ALERT_MAX_AGE
 
 BEHIND, CURRENT = 0, 1

@@ -242,7 +242,21 @@ class StartUpRefused(JwksdError, SystemExit):
 
     slug = "start-up-refused"
     title = "Start-up refused"
+    exit_code: ClassVar[int] = 1
+    """With which the ``jwksd`` command ends; under twistd it is 1 always."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.code = f"jwksd: {' '.join(detail.split())}"
+
+
+class WrongUse(StartUpRefused):
+    """An option is unknown, its value is not allowed, or options do not go together."""
+
+    exit_code = 2
+
+
+class StoreUnreachable(StartUpRefused):
+    """The store that a command needs is away, or cannot be used."""
+
+    exit_code = 3

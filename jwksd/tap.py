@@ -1,361 +1,269 @@
 """The composition: options in, one service out. Here, and only here, everything is put together.
 
-Nothing is started before ``startService``: twistd may fork in between, and neither threads nor
-what they hold would survive it.
+``twistd`` finds ``Options`` and ``makeService`` here by their names.
 """
 
 import os
-import sys
 import time
-import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import (
-    TCP4ServerEndpoint,
-    TCP6ServerEndpoint,
-    serverFromString,
-)
-from twisted.internet.interfaces import (
-    IAddress,
-    IReactorTCP,
-    IStreamServerEndpoint,
-)
-from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
-from twisted.python import usage
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
 
-from jwksd import __version__
-from jwksd.config.settings import OPTIONS, Option, Settings, resolve
+from jwksd.config.commandline import Options
+from jwksd.config.secretfiles import read_keychain
+from jwksd.config.settings import IssuerSettings, ServerSettings, Settings
 from jwksd.dev.clock import DevClock
 from jwksd.dev.faults import Faults
 from jwksd.errors import StartUpRefused
+from jwksd.interfaces import IKeySource, IStore, IThreadReactor
 from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.policies import make_policy
-from jwksd.issuing.selfcheck import SelfCheck
+from jwksd.issuing.rotating import Rotating
+from jwksd.issuing.selfcheck import Check, SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair
 from jwksd.keysources.generating import generate
 from jwksd.keysources.local import QUICK_RESERVE, KeySource
 from jwksd.keysources.threads import KeyThreads, Threads
+from jwksd.service import Daemon, KeyService
 from jwksd.signals import StopSignals
-from jwksd.storage import make_store
+from jwksd.stores.opening import make_store
+from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
-from jwksd.web.endpoints.reuseport import ReusePortEndpoint
 from jwksd.web.http.admission import Admission, names, origin_of
 from jwksd.web.http.site import Site
-from jwksd.web.root import Dev, make_root
+from jwksd.web.root import Dev, Root, make_root
 
-_log = Logger()
+__all__ = ["Options", "Runtime", "makeService", "make_daemon", "make_issuer"]
 
-
-def _help(option: Option) -> str:
-    default = getattr(Settings(), option.field)
-    if default is None:
-        return option.help
-    text = ",".join(default) if isinstance(default, tuple) else default
-    return f"{option.help} (default: {text})"
+T = TypeVar("T")
 
 
-def _collector(option: Option) -> Callable[[usage.Options, str], None]:
-    """The method by which Twisted hands over a value of an option that may be repeated."""
+class Run(Protocol):
+    """Calls a function on a worker thread; its result arrives on the reactor's."""
 
-    def collect(options: usage.Options, value: str) -> None:
-        options.setdefault(option.name, []).append(value)
-
-    collect.__doc__ = option.help
-    return collect
+    def __call__(self, work: Callable[[], T], /) -> "Deferred[T]": ...
 
 
-_COLLECTORS = {f"opt_{option.field}": _collector(option) for option in OPTIONS if option.repeatable}
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What an issuer needs of the process that it is in.
 
-
-class PlainOptions(usage.Options):
-    """Options whose help and version are jwksd's, wherever they are part of."""
-
-    synopsis: str
-
-    def getSynopsis(self) -> str:
-        return self.synopsis
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"jwksd {__version__}")
-        raise SystemExit(0)
-
-
-class ConfiguredOptions(PlainOptions):
-    """Options that may also come from the environment and from a file.
-
-    What cannot work is refused with StartUpRefused, in one line. After parsing, ``settings`` holds
-    the result of flags, environment and file together.
+    Args:
+        clock: the wall clock of tokens and keys.
+        reactor: real time, for timers that no clock of a developer moves.
+        steady: seconds that have really passed, from any origin.
+        boot: which start of the machine ``steady`` counts from.
+        run: works behind whatever else wants the processor, as RSA keys are made and checked.
+        run_signing: signs with slow keys; None signs them where everything else is done.
+        new_id: returns a fresh ``jti`` at each call.
     """
 
-    settings: Settings
-
-    opt_kek_file = _COLLECTORS["opt_kek_file"]
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise StartUpRefused(f"{error} (--help lists the options)") from None
-
-    def postOptions(self) -> None:
-        given = {
-            option.name: "true" if option.is_flag else self[option.name]
-            for option in OPTIONS
-            if self.get(option.name) or self.get(option.name) == ""
-        }
-        file = os.environ.get("JWKSD_CONFIG") if self["config"] is None else self["config"]
-        self.settings = resolve(given, os.environ, {} if file is None else _read_config(file))
+    clock: IReactorTime
+    reactor: IReactorTime
+    steady: Callable[[], float]
+    boot: str
+    run: Run
+    run_signing: Run | None
+    new_id: Callable[[], str]
 
 
-class Options(ConfiguredOptions):
-    """The options of ``twistd -n jwksd``, ``python main.py`` and ``jwksd serve``."""
+def makeService(options: Options, reactor: Any = None, clock: IReactorTime | None = None) -> Daemon:
+    """Return the server that the options describe, not started yet; see ``make_daemon``.
 
-    synopsis = "Usage: jwksd serve [options]"
-    longdesc = (
-        "Signs JWTs and publishes the keys that verify them as a JWKS. Each option is also an"
-        " environment variable (JWKSD_MAX_KEYS) and a key of the configuration file (max-keys)."
-    )
-    optFlags = [[option.name, option.short, option.help] for option in OPTIONS if option.is_flag]
-    optParameters = [
-        ["config", None, None, "a TOML file with any of these options"],
-        *(
-            [option.name, option.short, None, _help(option)]
-            for option in OPTIONS
-            if not option.is_flag and not option.repeatable
-        ),
-    ]
-
-
-for _name, _collect in _COLLECTORS.items():
-    setattr(Options, _name, _collect)
-
-
-def _read_config(path: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StartUpRefused(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise StartUpRefused(f"{path} is not TOML: {error}") from None
-
-
-class KeyService(Service):
-    """Makes keys from start to stop."""
-
-    def __init__(self, threads: Sequence[Threads], source: KeySource, issuer: Issuer) -> None:
-        self._threads = threads
-        self._source = source
-        self._issuer = issuer
-        self._opened = False
-
-    def privilegedStartService(self) -> None:
-        """Read the store, before anything is bound.
-
-        Raises:
-            StartUpRefused: it cannot be used.
-        """
-        super().privilegedStartService()
-        self._issuer.policy.open()
-        self._opened = True
-
-    def startService(self) -> None:
-        if not self._opened:
-            self.privilegedStartService()
-        super().startService()
-        for threads in self._threads:
-            threads.start()
-        self._source.start()
-        self._issuer.policy.start()
-
-    def stopService(self) -> "Deferred[None]":
-        super().stopService()
-        # In this order: a rotation that waits for its next key knows why it will not come.
-        stopped = self._issuer.stop()
-        self._source.stop()
-        # A key of the largest size can take a minute to make, and the threads are waited for.
-        return stopped.addCallback(lambda _: deferToThread(self._end_threads))
-
-    def _end_threads(self) -> None:
-        for threads in reversed(self._threads):
-            threads.stop()
-
-
-class Daemon(MultiService):
-    """The whole server.
-
-    Its parts start in order, and stop in reverse, each when the one before has stopped: requests
-    in flight are answered while there still are keys.
+    Raises:
+        StartUpRefused: what the options need is not there.
     """
-
-    def __init__(self, issuer: Issuer, keys: KeyService, listener: Listener) -> None:
-        super().__init__()
-        self.issuer = issuer
-        self.listener = listener
-        keys.setServiceParent(self)
-        listener.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        try:
-            super().privilegedStartService()
-        except StartUpRefused as refused:
-            # twistd has made a log of sys.stderr by now, and the interpreter would end with it.
-            if sys.stderr is not sys.__stderr__ and sys.__stderr__ is not None:
-                print(refused.code, file=sys.__stderr__)
-            raise
-
-    def stopService(self) -> "Deferred[None]":
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop_in_reverse())
-
-    async def _stop_in_reverse(self) -> None:
-        for part in reversed(list(self)):
-            await maybeDeferred(part.stopService)
+    if reactor is None:
+        from twisted.internet import reactor
+    return make_daemon(options.settings, reactor, clock)
 
 
-def makeService(options: Options) -> Daemon:
-    """The server that the options describe, not started yet."""
-    from twisted.internet import reactor
+def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = None) -> Daemon:
+    """Return the server of these settings, not started yet.
 
-    settings = options.settings
-    rotating = settings.policy == "rotating"
-    threads = KeyThreads(reactor)  # type: ignore[arg-type]  # the stub knows less than it does
-    quick = Threads(reactor, 1, "quick keys")  # type: ignore[arg-type]
-    source = KeySource(
-        settings.alg,
-        make=partial(_make_keys, rsa_bits=settings.rsa_bits),
-        run=threads.run,
-        threads=threads.count,
-        run_quick=quick.run,
-        clock=reactor,
-        # Where one key signs for long, a second one at hand is enough.
-        reserve=min(1, settings.reserve) if rotating else settings.reserve,
-        quick_reserve=0 if rotating else QUICK_RESERVE,
-        max_waiting=settings.max_waiting,
-    )
-    dev = Dev(DevClock(reactor, passed), Faults(reactor)) if settings.dev else None
-    clock = dev.clock if dev else reactor
-    self_check = SelfCheck(reactor, threads.run)
-    signing = Threads(reactor, settings.signing_threads, "signing")  # type: ignore[arg-type]
-    policy = make_policy(
-        schedule=settings.schedule() if rotating else None,
-        algorithms=settings.alg,
-        lifetime=settings.lifetime,
-        max_keys=settings.max_keys,
-        max_waiting=settings.max_waiting,
-        boot=_boot(),
-        clock=clock,
-        reactor=reactor,
-        steady=dev.clock.steady if dev else passed,
-        source=source,
-        store=make_store(settings, reactor),  # type: ignore[arg-type]  # as above
-        run_signing=signing.run if settings.signing_threads else None,
-        check=self_check.check,
-    )
-    issuer = Issuer(
-        clock=clock,
-        source=source,
-        policy=policy,
-        name=settings.issuer or "",
-        algorithms=settings.alg,
-        lifetime=settings.lifetime,
-        max_lifetime=settings.max_lifetime,
-        new_id=lambda: str(uuid4()),
-        self_check=self_check,
-    )
-    site = Site(
-        make_root(issuer, dev),
-        reactor,
-        dev=settings.dev,
-        access_log=not settings.no_access_log,
-    )
-    listener = Listener(
-        _endpoints(reactor, settings),
-        site,
-        local_only=_local_only(settings),
-        bound=partial(_bound, issuer, settings, site),
-    )
-    daemon = Daemon(issuer, KeyService([threads, quick, signing], source, issuer), listener)
+    Args:
+        settings: the values of all options.
+        reactor: on which it runs.
+        clock: the wall clock of tokens and keys; None takes the reactor's. Whoever gives one
+            decides how time passes for them.
+
+    Raises:
+        StartUpRefused: what the settings need is not there.
+    """
+    server = settings.server
+    workers = _Workers(server, reactor)
+    runtime, dev = _make_runtime(server, reactor, clock, workers)
+    source = _make_source(settings.issuer, reactor, workers)
+    store = _make_store(settings.issuer, reactor)
+    site = Site(Root(), reactor, dev=server.dev, access_log=not server.no_access_log)
+
+    def build(addresses: Sequence[IAddress]) -> KeyService:
+        name = settings.issuer.name or _default_name(addresses)
+        issuer = make_issuer(settings.issuer, runtime, name=name, source=source, store=store)
+        site.resource = make_root(issuer, dev)
+        site.admission = _admission(server, name, addresses)
+        return KeyService(reactor, workers.all, source, issuer)
+
+    daemon = Daemon(_make_listener(server, reactor, site), build, dev=server.dev)
     StopSignals(reactor).setServiceParent(daemon)
     return daemon
 
 
+def make_issuer(
+    settings: IssuerSettings, runtime: Runtime, *, name: str, source: IKeySource, store: IStore
+) -> Issuer:
+    """Return the issuer of these settings, with its key policy and its self-check.
+
+    Args:
+        settings: what it signs, with which keys, for how long.
+        runtime: what it needs of the process.
+        name: its URL, the ``iss`` of tokens.
+        source: where its keys come from.
+        store: where its keys are kept.
+    """
+    self_check = SelfCheck(runtime.reactor, runtime.run)
+    return Issuer(
+        clock=runtime.clock,
+        source=source,
+        policy=_make_policy(settings, runtime, source, store, self_check.check),
+        name=name,
+        algorithms=settings.alg,
+        lifetime=settings.lifetime,
+        max_lifetime=settings.max_lifetime,
+        new_id=runtime.new_id,
+        self_check=self_check,
+    )
+
+
+def _make_policy(
+    settings: IssuerSettings, runtime: Runtime, source: IKeySource, store: IStore, check: Check
+) -> PerToken | Rotating:
+    return make_policy(
+        clock=runtime.clock,
+        reactor=runtime.reactor,
+        steady=runtime.steady,
+        boot=runtime.boot,
+        source=source,
+        store=store,
+        check=check,
+        schedule=settings.schedule() if settings.is_rotating else None,
+        algorithms=settings.alg,
+        lifetime=settings.lifetime,
+        max_keys=settings.max_keys,
+        max_waiting=settings.max_waiting,
+        run_signing=runtime.run_signing,
+    )
+
+
 def passed() -> float:
-    """Seconds that have passed since the machine started, those that it slept through included."""
+    """Return the seconds since the machine started, those that it slept through included."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+class _Workers:
+    """The threads of a server."""
+
+    def __init__(self, server: ServerSettings, reactor: Any) -> None:
+        self.keys = KeyThreads(reactor)
+        self.quick = Threads(reactor, 1, "quick keys")
+        self.signing = Threads(reactor, server.signing_threads, "signing")
+        self.all = [self.keys, self.quick, self.signing]
+
+
+def _make_runtime(
+    server: ServerSettings, reactor: Any, clock: IReactorTime | None, workers: _Workers
+) -> tuple[Runtime, Dev | None]:
+    """Return what issuers need of this process, and with ``--dev`` what ``/dev`` works on."""
+    steady = passed if clock is None else clock.seconds
+    wall = reactor if clock is None else clock
+    dev = Dev(DevClock(wall, steady), Faults(reactor)) if server.dev else None
+    runtime = Runtime(
+        clock=dev.clock if dev else wall,
+        reactor=reactor,
+        steady=dev.clock.steady if dev else steady,
+        boot=_boot(),
+        run=workers.keys.run,
+        run_signing=workers.signing.run if server.signing_threads else None,
+        new_id=lambda: str(uuid4()),
+    )
+    return runtime, dev
+
+
 def _boot() -> str:
-    """Which start of the machine ``passed`` counts from; where nobody knows, this process's."""
+    """Return which start of the machine this is; where nobody knows, a name of this process."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return str(uuid4())
 
 
+def _make_source(settings: IssuerSettings, reactor: Any, workers: _Workers) -> KeySource:
+    rotating = settings.is_rotating
+    return KeySource(
+        settings.alg,
+        make=partial(_make_keys, rsa_bits=settings.rsa_bits),
+        run=workers.keys.run,
+        threads=workers.keys.count,
+        run_quick=workers.quick.run,
+        clock=reactor,
+        # Where one key signs for long, a second one at hand is enough.
+        reserve=min(1, settings.reserve) if rotating else settings.reserve,
+        quick_reserve=0 if rotating else QUICK_RESERVE,
+        max_waiting=settings.max_waiting,
+    )
+
+
 def _make_keys(alg: str, number: int, rsa_bits: int) -> list[KeyPair]:
     return [generate(ALGORITHMS[alg], rsa_bits) for _ in range(number)]
 
 
-def _endpoints(reactor: IReactorTCP, settings: Settings) -> list[tuple[str, IStreamServerEndpoint]]:
-    if settings.listen:
-        return [(text, _endpoint(reactor, text)) for text in settings.listen]
-    host, port = settings.interface, settings.port
-    if settings.reuse_port:
-        return [(f"{host} port {port}", ReusePortEndpoint(reactor, port, host))]  # type: ignore[arg-type]
-    kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
-    return [(f"{host} port {port}", kind(reactor, port, interface=host))]
+def _make_store(settings: IssuerSettings, reactor: IThreadReactor) -> IStore:
+    memory = settings.store == "memory"
+    keychain = None if memory else read_keychain(settings.kek_file, os.environ)
+    return make_store(settings.store, keychain, reactor, private_keys=settings.is_rotating)
 
 
-def _endpoint(reactor: IReactorTCP, text: str) -> IStreamServerEndpoint:
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    except Exception as error:  # every endpoint parser raises what it likes
-        raise StartUpRefused(
-            f"--listen {text!r} is no endpoint description such as"
-            f" tcp:8080:interface=127.0.0.1 ({error})"
-        ) from None
-    return endpoint
+def _make_listener(server: ServerSettings, reactor: Any, site: Site) -> Listener:
+    local_only = why_local_only(
+        remote_minting=server.allow_remote_minting,
+        dev=server.dev,
+        remote_dev=server.allow_remote_dev,
+    )
+    return Listener(_endpoints(server, reactor), site, local_only=local_only)
 
 
-def _local_only(settings: Settings) -> str:
-    """Why other machines are kept out, and what would let them in; empty where they may come."""
-    if not settings.allow_remote_minting:
-        return "anyone there could mint tokens; --allow-remote-minting allows that"
-    if settings.dev and not settings.allow_remote_dev:
-        return "with --dev anyone there could change the server; --allow-remote-dev allows that"
-    return ""
+def _endpoints(server: ServerSettings, reactor: Any) -> list[NamedEndpoint]:
+    if server.listen:
+        return described(reactor, server.listen)
+    return tcp(reactor, server.interface, server.port, reuse_port=server.reuse_port)
 
 
-def _admission(settings: Settings, issuer: str, addresses: Sequence[IAddress]) -> Admission:
-    """What is let in by a server with this issuer URL, listening there."""
+def _default_name(addresses: Sequence[IAddress]) -> str:
+    """Return the issuer URL of a server that is given none: of localhost and its first port."""
+    for address in addresses:
+        url = base_url(address)
+        if url is not None:
+            return f"{url.partition(':')[0]}://localhost:{url.rpartition(':')[2]}"
+    raise StartUpRefused("no --listen has a port to make the issuer URL of: give --issuer")
+
+
+def _admission(server: ServerSettings, issuer: str, addresses: Sequence[IAddress]) -> Admission:
+    """Return what is let in by a server with this issuer URL, listening there."""
     hosts = [getattr(address, "host", None) for address in addresses]
     local = all(is_loopback(host) for host in hosts if host is not None)
     own = origin_of(issuer)
-    allowed = [name.encode("ascii") for name in settings.allowed_host]
+    allowed = [name.encode("ascii") for name in server.allowed_host]
     return Admission(
-        check_host=local or settings.dev or bool(allowed),
+        check_host=local or server.dev or bool(allowed),
         hosts=names([own.partition(b"://")[2], *allowed]),
         issuer=own,
-        cors_origins=frozenset(map(origin_of, settings.cors_origin)),
+        cors_origins=frozenset(map(origin_of, server.cors_origin)),
     )
-
-
-def _bound(issuer: Issuer, settings: Settings, site: Site, addresses: Sequence[IAddress]) -> None:
-    """Once the port is known: settle the issuer's name, and say what is open to whom."""
-    urls = [url for url in map(base_url, addresses) if url is not None]
-    if not issuer.name:
-        if not urls:
-            raise StartUpRefused("no --listen has a port to make the issuer URL of: give --issuer")
-        issuer.name = f"http://localhost:{urls[0].rpartition(':')[2]}"  # type: ignore[misc]
-    site.admission = _admission(settings, issuer.name, addresses)
-    _log.info("{urls} serve as issuer {name}", urls=", ".join(urls), name=issuer.name)
-    if settings.dev:
-        _log.warn("--dev: any client can change this server by /dev; never use it in production")

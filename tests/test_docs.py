@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from unittest import TestCase
 
 from jwksd import __version__
-from jwksd.config.settings import OPTIONS, resolve
+from jwksd.config.options import OPTIONS
+from jwksd.config.settings import resolve
 from jwksd.errors import JwksdError
 from tests.support.processes import CHECKOUT, Daemon, environment, running
 

@@ -10,7 +10,7 @@ from configparser import ConfigParser
 from pathlib import Path
 from unittest import TestCase
 
-from jwksd.config.settings import OPTIONS
+from jwksd.config.options import OPTIONS
 from tests.support.keys import assert_public
 from tests.support.processes import CHECKOUT, free_port
 from tests.test_operations import Story, get, kids, story

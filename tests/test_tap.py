@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import treq
@@ -15,6 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -23,11 +25,12 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from jwksd import __version__
-from jwksd.cli import command as cli
+from jwksd.cli.serve import greeting
 from jwksd.errors import StartUpRefused
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.envelopes import write_kek
-from jwksd.tap import Daemon, Options, makeService
+from jwksd.service import Daemon
+from jwksd.tap import Options, makeService
 from jwksd.web.endpoints.listener import base_url, is_loopback
 
 
@@ -43,21 +46,24 @@ class OptionsTests(SynchronousTestCase):
     def test_flags_and_parameters_arrive_in_the_settings(self) -> None:
         """Long, short, flag and repeated ones."""
         settings = options("-p", "0", "--lifetime", "2m", "--dev").settings
-        self.assertEqual((settings.port, settings.lifetime, settings.dev), (0, 120, True))
-        listen = options("--listen", "unix:a", "--listen", "unix:b").settings.listen
+        self.assertEqual((settings.server.port, settings.server.dev), (0, True))
+        self.assertEqual(settings.issuer.lifetime, 120)
+        listen = options("--listen", "unix:a", "--listen", "unix:b").settings.server.listen
         self.assertEqual(listen, ("unix:a", "unix:b"))
-        hosts = options("--allowed-host", "a", "--allowed-host", "b.example.").settings.allowed_host
+        hosts = options(
+            "--allowed-host", "a", "--allowed-host", "b.example."
+        ).settings.server.allowed_host
         self.assertEqual(hosts, ("a", "b.example."))
         origins = ("http://[::1]:8080", "moz-extension://x")
         arguments = [part for origin in origins for part in ("--cors-origin", origin)]
-        self.assertEqual(options(*arguments).settings.cors_origin, origins)
+        self.assertEqual(options(*arguments).settings.server.cors_origin, origins)
 
     def test_where_keys_are_kept_arrives_too(self) -> None:
         """The store, every KEK file in order, and how long it may be away."""
         settings = options(
             *("--policy", "rotating", "--store", "sqlite:///keys.db", "--outage", "2h"),
             *("--kek-file", "new.txt", "--kek-file", "old.txt"),
-        ).settings
+        ).settings.issuer
         self.assertEqual(settings.store, "sqlite:///keys.db")
         self.assertEqual((settings.kek_file, settings.outage), (("new.txt", "old.txt"), 7200))
 
@@ -66,11 +72,11 @@ class OptionsTests(SynchronousTestCase):
         with TemporaryDirectory() as folder:
             file = Path(folder) / "jwksd.toml"
             file.write_text("lifetime = '2h'\n")
-            self.assertEqual(options("--config", str(file)).settings.lifetime, 7200)
+            self.assertEqual(options("--config", str(file)).settings.issuer.lifetime, 7200)
             with patch.dict("os.environ", {"JWKSD_CONFIG": str(file)}, clear=True):
                 parsed = Options()
                 parsed.parseOptions([])
-            self.assertEqual(parsed.settings.lifetime, 7200)
+            self.assertEqual(parsed.settings.issuer.lifetime, 7200)
 
     def test_what_cannot_be_read_is_refused_in_one_line(self) -> None:
         """Unknown options, arguments and unreadable files end the start."""
@@ -90,13 +96,10 @@ class OptionsTests(SynchronousTestCase):
 
     def test_the_version_is_ours(self) -> None:
         """--version prints jwksd's, not Twisted's, and exits with 0."""
-        for command in (options, lambda argument: cli.main([argument])):
-            with patch("sys.stdout", new=StringIO()) as out:
-                with self.assertRaises(SystemExit) as caught:
-                    command("--version")
-                self.assertEqual(
-                    (out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0)
-                )
+        with patch("sys.stdout", new=StringIO()) as out:
+            with self.assertRaises(SystemExit) as caught:
+                options("--version")
+            self.assertEqual((out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0))
 
     def test_the_help_tells_the_defaults(self) -> None:
         """Every option stands in the help."""
@@ -110,19 +113,6 @@ class OptionsTests(SynchronousTestCase):
             "--allowed-host=",
         ):
             self.assertIn(part, text)
-
-
-class CommandTests(SynchronousTestCase):
-    def test_a_wrong_command_is_refused_in_one_line(self) -> None:
-        """No command, an unknown one, and an unknown option."""
-        for arguments, said in (
-            ([], "try jwksd serve"),
-            (["explode"], "Unknown command"),
-            (["--explode"], "not recognized"),
-        ):
-            with self.subTest(arguments=arguments), self.assertRaises(StartUpRefused) as caught:
-                cli.main(arguments)
-            self.assertIn(said, str(caught.exception))
 
 
 class PluginTests(SynchronousTestCase):
@@ -199,7 +189,7 @@ class DaemonTests(TestCase):
         self.assertEqual([key["kid"] for key in (await document.json())["keys"]], [kid])
         port = service.listener.addresses[0].port
         self.assertEqual(service.issuer.name, f"http://localhost:{port}")
-        self.assertIn(f"curl -X POST {url}/auth", cli.greeting(service))
+        self.assertIn(f"curl -X POST {url}/auth", greeting(service))
 
     async def test_after_the_stop_nobody_listens(self) -> None:
         """The port is closed, and nothing of the service is left in the reactor."""
@@ -225,11 +215,11 @@ class DaemonTests(TestCase):
             service = makeService(options(*arguments))
             service.startService()
             self.assertEqual(service.issuer.name, "https://issuer.example")
-            self.assertIn("is ready", cli.greeting(service))
+            self.assertIn("is ready", greeting(service))
             await service.stopService()
         service = makeService(options("--interface", "::1", "--port", "0"))
         service.startService()
-        self.assertIn("[::1]", cli.greeting(service))
+        self.assertIn("[::1]", greeting(service))
         await service.stopService()
 
     async def test_what_cannot_listen_is_refused(self) -> None:
@@ -271,7 +261,7 @@ class DaemonTests(TestCase):
             kek.write_text(write_kek(JWK.generate(kty="oct", size=256)))
             kek.chmod(0o600)
             store = [
-                *("--policy", "rotating", "--alg", "ES256"),
+                *("--port", "0", "--policy", "rotating", "--alg", "ES256"),
                 *("--store", f"sqlite:///{folder}/keys.db"),
             ]
             kids = []
@@ -284,7 +274,7 @@ class DaemonTests(TestCase):
             kek.write_text(write_kek(JWK.generate(kty="oct", size=256)))
             said = await self.refusal(*store, "--kek-file", str(kek))
             self.assertRegex(said, "cannot be decrypted: .* which was not given")
-            per_token = ["--store", f"sqlite:///{folder}/keys.db"]
+            per_token = ["--port", "0", "--store", f"sqlite:///{folder}/keys.db"]
             self.assertIn("start with --policy rotating", await self.refusal(*per_token))
 
     async def statuses(self, arguments: Sequence[str], hosts: Sequence[str]) -> list[int]:
@@ -345,6 +335,64 @@ class DaemonTests(TestCase):
             answer = await treq.client.HTTPClient(agent).get("http://any.example/healthz")
             self.assertEqual((answer.code, await answer.text()), (200, '{"status":"ok"}'))
             await service.stopService()
+
+    async def test_a_store_that_refuses_lets_the_ports_go(self) -> None:
+        """The port was bound before the store was opened; another server can have it at once."""
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "keys.db").write_text("no database" * 99)
+            (Path(folder) / "keys.db").chmod(0o600)
+            service = makeService(
+                options("--port", "0", "--store", f"sqlite:///{folder}/keys.db"), reactor
+            )
+            ports = []
+            bind = service.listener.privilegedStartService
+
+            def remember() -> None:
+                bind()
+                ports.extend(address.port for address in service.listener.addresses)
+
+            with patch.object(service.listener, "privilegedStartService", remember):
+                refused = self.assertRaises(StartUpRefused, service.privilegedStartService)
+            self.assertIn("--store cannot be used", str(refused))
+            self.assertEqual(service.listener.addresses, [])
+            await service.listener.stopService()
+            again = makeService(options("--port", str(ports[0])))
+            again.startService()
+            await again.stopService()
+
+    async def test_nobody_is_answered_before_the_issuer_is_there(self) -> None:
+        """Whoever connects while the store is being opened waits, and is then answered."""
+        service = makeService(options("--port", "0", "--reserve", "0"))
+        answers = []
+        build = service._build
+
+        def slowly(addresses: Any) -> Any:
+            # The kernel takes the connection here; the server does in the reactor's next turn.
+            answers.append(self.client().get(f"{base_url(addresses[0])}/.well-known/jwks.json"))
+            return build(addresses)
+
+        service._build = slowly
+        service.startService()
+        answer = await answers[0]
+        self.assertEqual((answer.code, await answer.json()), (200, {"keys": []}))
+        await service.stopService()
+
+    async def test_whoever_embeds_it_gives_it_a_clock(self) -> None:
+        """The times of tokens, and what they verify with, are those of that clock."""
+        clock = Clock()
+        clock.advance(1_000_000)
+        service = makeService(options("--port", "0", "--alg", "ES256"), reactor, clock)
+        service.startService()
+        token = await service.issuer.mint(MintRequest())
+        self.assertEqual((token.iat, token.exp), (1_000_000, 1_003_600))
+        clock.advance(3600)
+        self.assertEqual(service.issuer.live_keys, 0)
+        await service.stopService()
+
+    def test_an_issuer_without_a_name_is_nobodys(self) -> None:
+        """Before the start, when no port is known, nothing can be signed in the wrong name."""
+        service = makeService(options("--port", "0"))
+        self.assertRaises(RuntimeError, lambda: service.issuer)
 
     async def test_other_machines_are_let_in_on_demand(self) -> None:
         """With the alarming option it listens on all interfaces."""

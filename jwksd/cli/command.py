@@ -1,87 +1,98 @@
-"""The ``jwksd`` command."""
+"""The ``jwksd`` command: its groups, its help, its completion, and its exit codes.
 
-import signal
+0 done; 1 refused; 2 wrong use; 3 the store could not be reached.
+"""
+
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
-from twisted.internet.interfaces import IReactorCore
-from twisted.logger import globalLogBeginner, textFileLogObserver
-from twisted.python import usage
+import click
+from click.shell_completion import get_completion_class
 
-from jwksd.cli.admin import KekOptions, KeysOptions
+from jwksd.cli import serve as serving
+from jwksd.cli.kek import kek
+from jwksd.cli.keys import keys
+from jwksd.cli.parsing import CONTEXT, Group, refusal
 from jwksd.errors import StartUpRefused
-from jwksd.tap import Daemon, Options, PlainOptions, makeService
-from jwksd.web.endpoints.listener import base_url
+
+_INTERRUPTED = 130
 
 
-class CommandOptions(PlainOptions):
-    """``jwksd COMMAND``."""
-
-    synopsis = "Usage: jwksd COMMAND [options]"
-    longdesc = "Each command has a --help of its own."
-    subCommands = [
-        ["serve", None, Options, "Run the server until it is stopped."],
-        ["keys", None, KeysOptions, "List, export and import keys of a store."],
-        ["kek", None, KekOptions, "Make and change the keys that encrypt private keys at rest."],
-    ]
+@click.group("jwksd", cls=Group, context_settings=CONTEXT)
+def root() -> None:
+    """Make signing keys, sign JWTs, and publish the keys that verify them as a JWKS."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point of the command; ``arguments`` are by default those of the process."""
-    command = CommandOptions()
-    try:
-        command.parseOptions(arguments)
-    except usage.UsageError as error:
-        raise StartUpRefused(f"{error} (--help lists the commands)") from None
-    if command.subCommand is None:
-        raise StartUpRefused("no command given: try jwksd serve, or jwksd --help")
-    if isinstance(command.subOptions, Options):
-        run(command.subOptions)
-    else:
-        command.subOptions.run()
+for _command in (serving.serve, keys, kek):
+    root.add_command(_command)
+
+
+@root.command("help", short_help="Print the help of a command.")
+@click.argument("words", metavar="[COMMAND]", nargs=-1)
+@click.pass_context
+def show_help(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Print the help of a command, or of jwksd itself."""
+    command: click.Command = root
+    context = ctx.find_root()
+    for word in words:
+        if not isinstance(command, click.Group):
+            context.fail(f"{context.command_path} has no commands")
+        name, found, _ = command.resolve_command(context, [word])
+        assert found is not None  # noqa: S101  # an unknown one has been refused
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    click.echo(command.get_help(context))
+
+
+@root.command(short_help="Print the script that completes commands in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which a shell completes commands and options.
+
+    In bash: eval "$(jwksd completion bash)"
+    """
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101  # click has all three
+    complete = found(root, {}, "jwksd", "_JWKSD_COMPLETE")
+    # Not complete.source(), which first runs bash to see whether it is a new one.
+    click.echo(complete.source_template % complete.source_vars())
+
+
+def main(arguments: Sequence[str] | None = None, clock: Callable[[], float] = time.time) -> None:
+    """Run the command.
+
+    Args:
+        arguments: its words; those of the process where None is given.
+        clock: returns the time, a NumericDate.
+
+    Raises:
+        SystemExit: with the exit code, unless all was done.
+    """
+    run(root, "jwksd", arguments, clock)
 
 
 def serve(arguments: Sequence[str]) -> None:
-    """``jwksd serve`` without the word, for ``main.py``."""
-    options = Options()
-    options.parseOptions(arguments)
-    run(options)
+    """Run ``jwksd serve`` without the word, for ``main.py``."""
+    run(serving.serve, "main.py", arguments, time.time)
 
 
-def run(options: Options) -> None:
-    """Run the server in the foreground until SIGINT or SIGTERM: log on stderr, greeting on stdout.
-
-    Raises:
-        StartUpRefused: it cannot start.
-    """
-    from twisted.internet import reactor
-
-    log = textFileLogObserver(sys.stderr)
+def run(
+    command: click.Command,
+    name: str,
+    arguments: Sequence[str] | None,
+    clock: Callable[[], float],
+) -> None:
+    """Run a command of click; whatever is refused is one line on stderr."""
+    words = None if arguments is None else list(arguments)
     try:
-        service = makeService(options)
-        service.privilegedStartService()
-        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
-        # Not before it runs: until then a signal would end the process out of order.
-        reactor.callWhenRunning(start, service, reactor)
-        reactor.run()
-    except KeyboardInterrupt:  # before the reactor runs, which has a handler of its own
-        raise SystemExit(128 + signal.SIGINT) from None
-
-
-def start(service: Daemon, reactor: IReactorCore) -> None:
-    """Start the service, have the reactor stop it, and greet."""
-    service.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    print(greeting(service), flush=True)
-
-
-def greeting(service: Daemon) -> str:
-    """Where it listens, and two lines to try."""
-    urls = [url for url in map(base_url, service.listener.addresses) if url is not None]
-    if not urls:
-        return f"jwksd is ready: {', '.join(map(str, service.listener.addresses))}"
-    return (
-        f"jwksd listens on {', '.join(urls)}; try\n"
-        f"  curl -X POST {urls[0]}/auth\n"
-        f"  curl {urls[0]}/.well-known/jwks.json"
-    )
+        code = command.main(words, prog_name=name, standalone_mode=False, obj=clock)
+    except click.UsageError as error:
+        print(refusal(error), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except click.Abort:
+        raise SystemExit(_INTERRUPTED) from None
+    except StartUpRefused as refused:
+        print(refused.code, file=sys.stderr)
+        raise SystemExit(refused.exit_code) from None
+    if code is not None:
+        raise SystemExit(code)

@@ -19,7 +19,7 @@ from jwcrypto.jwk import JWK
 from sqlalchemy import Connection, and_, case, delete, func, insert, select, text, update
 from twisted.logger import Logger
 
-from jwksd.errors import EnvelopeUnreadable, JwksdError, StartUpRefused, StoreAway
+from jwksd.errors import EnvelopeUnreadable, JwksdError, StartUpRefused, StoreAway, StoreUnreachable
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.envelopes import Keychain, kek_of
 from jwksd.jose.keys import KeyPair, PublishedKey
@@ -79,7 +79,7 @@ class Database:
             self._try_out()
             contents = self.read(None, (), strict=True)
         except StoreAway as error:
-            raise StartUpRefused(f"--store cannot be used: {error.why}") from None
+            raise StoreUnreachable(f"--store cannot be used: {error.why}") from None
         except ImportError as error:
             raise StartUpRefused(
                 f"--store needs {error.name}: python -m pip install 'jwksd[sql]'"

@@ -1,11 +1,14 @@
 """Options: each from flag, environment, file or default, and every value that is refused."""
 
+from dataclasses import fields
 from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jwksd.config.settings import OPTIONS, Settings, duration, resolve
+from jwksd.config.options import OPTIONS
+from jwksd.config.settings import IssuerSettings, ServerSettings, Settings, resolve
+from jwksd.config.values import duration
 from jwksd.errors import StartUpRefused
 
 
@@ -15,9 +18,10 @@ class ResolveTests(TestCase):
         settings = resolve({}, {}, {})
         self.assertEqual(settings, Settings())
         self.assertEqual(
-            (settings.port, settings.interface, settings.lifetime, settings.max_keys, settings.dev),
-            (8080, "127.0.0.1", 3600, 10_000, False),
+            (settings.server.port, settings.server.interface, settings.server.dev),
+            (8080, "127.0.0.1", False),
         )
+        self.assertEqual((settings.issuer.lifetime, settings.issuer.max_keys), (3600, 10_000))
 
     def test_flag_over_environment_over_file_over_default(self) -> None:
         """Each source gives way to the one before it."""
@@ -30,32 +34,34 @@ class ResolveTests(TestCase):
             ({}, {}, {}, 3600),
         ):
             with self.subTest(expected=expected):
-                self.assertEqual(resolve(flags, env, table).lifetime, expected)
+                self.assertEqual(resolve(flags, env, table).issuer.lifetime, expected)
 
     def test_the_source_that_says_where_to_listen_overrules_the_others(self) -> None:
         """A --port on the command line stands instead of a listen in the environment."""
         environment = {"JWKSD_LISTEN": "unix:s"}
-        settings = resolve({"port": "1"}, environment, {"interface": "::1"})
+        settings = resolve({"port": "1"}, environment, {"interface": "::1"}).server
         expected = (1, "127.0.0.1", ())
         self.assertEqual((settings.port, settings.interface, settings.listen), expected)
-        self.assertEqual(resolve({}, environment, {"port": 1}).listen, ("unix:s",))
+        self.assertEqual(resolve({}, environment, {"port": 1}).server.listen, ("unix:s",))
 
     def test_every_option_has_a_place_in_the_settings(self) -> None:
-        """The table and the dataclass name the same options, in the same order."""
-        self.assertEqual([option.field for option in OPTIONS], list(Settings.__slots__))
+        """Each is the server's or the issuer's, never both; and there are no other settings."""
+        places = [row.name for kind in (ServerSettings, IssuerSettings) for row in fields(kind)]
+        self.assertEqual(sorted(option.field for option in OPTIONS), sorted(places))
 
     def test_a_file_may_use_the_types_of_toml(self) -> None:
         """Numbers, booleans, texts and lists are read as their texts would be."""
         table: dict[str, object] = {"port": 0, "dev": True, "alg": ["RS256"], "lifetime": "1h"}
         settings = resolve({}, {}, table)
-        self.assertEqual((settings.port, settings.dev, settings.alg), (0, True, ("RS256",)))
+        self.assertEqual((settings.server.port, settings.server.dev), (0, True))
+        self.assertEqual(settings.issuer.alg, ("RS256",))
         listening = resolve({}, {}, {"listen": ["tcp:1:interface=127.0.0.1", "unix:s"]})
-        self.assertEqual(listening.listen, ("tcp:1:interface=127.0.0.1", "unix:s"))
+        self.assertEqual(listening.server.listen, ("tcp:1:interface=127.0.0.1", "unix:s"))
 
     def test_flags_may_be_repeated_where_that_means_something(self) -> None:
         """Every --listen counts."""
         self.assertEqual(
-            resolve({"listen": ["unix:a", "unix:b"]}, {}, {}).listen, ("unix:a", "unix:b")
+            resolve({"listen": ["unix:a", "unix:b"]}, {}, {}).server.listen, ("unix:a", "unix:b")
         )
 
     def test_what_is_wrong_is_named_with_what_would_be_right(self) -> None:
@@ -137,7 +143,7 @@ class ResolveTests(TestCase):
 
     def test_the_numbers_of_a_rotation_follow_from_one_another(self) -> None:
         """What is not given is made to fit what is."""
-        schedule = resolve(rotating(max_lifetime="1h", propagation="2h"), {}, {}).schedule()
+        schedule = resolve(rotating(max_lifetime="1h", propagation="2h"), {}, {}).issuer.schedule()
         self.assertEqual(
             (schedule.retention, schedule.stale_while_revalidate, schedule.stale_if_error),
             (3900, 3300, 0),
@@ -145,7 +151,7 @@ class ResolveTests(TestCase):
         given_all = rotating(
             stale_while_revalidate="0", stale_if_error="10s", retention="9d", clock_skew="0"
         )
-        schedule = resolve(given_all, {}, {}).schedule()
+        schedule = resolve(given_all, {}, {}).issuer.schedule()
         self.assertEqual(
             (schedule.retention, schedule.stale_while_revalidate, schedule.stale_if_error),
             (9 * 86_400, 0, 10),
@@ -163,14 +169,14 @@ class ResolveTests(TestCase):
             ({"store": "sqlite:///f"}, 90_300, 3600),
         ):
             with self.subTest(flags=flags):
-                schedule = resolve(rotating(**flags), {}, {}).schedule()
+                schedule = resolve(rotating(**flags), {}, {}).issuer.schedule()
                 self.assertEqual((schedule.retention, schedule.outage), (retention, outage))
 
     def test_kek_files_may_be_many(self) -> None:
         """By repeated flags, or as a list in the file; the order is kept."""
-        self.assertEqual(resolve({"kek-file": ["b", "a"]}, {}, {}).kek_file, ("b", "a"))
-        self.assertEqual(resolve({}, {}, {"kek-file": ["b", "a"]}).kek_file, ("b", "a"))
-        self.assertEqual(resolve({}, {"JWKSD_KEK_FILE": "a"}, {}).kek_file, ("a",))
+        self.assertEqual(resolve({"kek-file": ["b", "a"]}, {}, {}).issuer.kek_file, ("b", "a"))
+        self.assertEqual(resolve({}, {}, {"kek-file": ["b", "a"]}).issuer.kek_file, ("b", "a"))
+        self.assertEqual(resolve({}, {"JWKSD_KEK_FILE": "a"}, {}).issuer.kek_file, ("a",))
 
     def test_passwords_and_keys_are_never_told(self) -> None:
         """Wherever a wrong value comes from, the line names the option and not the value."""

@@ -18,7 +18,7 @@ class VerifiedClaimsTests(TestCase):
         """Signed by this key, in time and plain: its claims; otherwise None."""
         pair = key_pair()
         header = default_header(pair)
-        token = sign(pair, header, CLAIMS)
+        token = sign(pair, header, CLAIMS).decode()
         head, payload, signature = token.split(".")
         bad = [
             "",
@@ -30,13 +30,13 @@ class VerifiedClaimsTests(TestCase):
             f"{head}.{payload}.{signature[:-4]}",
             f"{payload}.{payload}.{signature}",
             "\u1234.a.b",
-            sign(key_pair(1), header, CLAIMS),
-            sign(pair, header | {"crit": ["x"]}, CLAIMS),
-            sign(pair, header | {"alg": "RS512"}, CLAIMS),
-            sign(pair, header, CLAIMS | {"exp": "200"}),
-            sign(pair, header, CLAIMS | {"nbf": 151}),
-            sign(pair, header, {"iss": "x"}),
-            sign(pair, header, [1]),  # type: ignore[arg-type]
+            sign(key_pair(1), header, CLAIMS).decode(),
+            sign(pair, header | {"crit": ["x"]}, CLAIMS).decode(),
+            sign(pair, header | {"alg": "RS512"}, CLAIMS).decode(),
+            sign(pair, header, CLAIMS | {"exp": "200"}).decode(),
+            sign(pair, header, CLAIMS | {"nbf": 151}).decode(),
+            sign(pair, header, {"iss": "x"}).decode(),
+            sign(pair, header, [1]).decode(),  # type: ignore[arg-type]
         ]
         self.assertEqual(verified_claims(token, pair.public, 150), CLAIMS)
         self.assertIsNone(verified_claims(token, pair.public, 200))

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from jwksd.issuing.rotating import Rotating
 from jwksd.issuing.rotator import HEARTBEAT
 from jwksd.lifecycle.ring import State
-from tests.support.admin import AdminTestCase
 from tests.support.app import SCHEDULE
+from tests.support.operators import OperatorTestCase
 
 
 def copy(source: Path, target: Path) -> None:
@@ -19,7 +19,7 @@ def copy(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-class RestoreTests(AdminTestCase):
+class RestoreTests(OperatorTestCase):
     """One server on a file that is copied, changed, and overwritten with the copy."""
 
     def restore_older(self) -> Rotating:

@@ -3,8 +3,9 @@
 A port that cannot be had ends the start; it is never logged and passed over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -25,12 +26,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def base_url(address: IAddress) -> str | None:
-    """The URL of what listens at an address, or None where it has no host and port."""
+def base_url(address: IAddress, scheme: str = "http") -> str | None:
+    """Return the URL of what listens at an address, or None where it has no host and port."""
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is None or port is None:
         return None
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Listener(Service):
@@ -41,7 +42,6 @@ class Listener(Service):
         site: what answers there.
         local_only: refuse every address that other machines can reach, with this explanation; an
             empty text allows them.
-        bound: called with the addresses when all are had, before the first connection.
     """
 
     def __init__(
@@ -50,21 +50,20 @@ class Listener(Service):
         site: Site,
         *,
         local_only: str,
-        bound: Callable[[Sequence[IAddress]], None],
     ) -> None:
         self._endpoints = endpoints
         self._site = site
         self._local_only = local_only
-        self._bound = bound
         self._ports: list[IListeningPort] = []
+        self._closing: list[Deferred[Any]] = []
 
     @property
     def addresses(self) -> list[IAddress]:
-        """What it is bound to: the port is known even where 0 was asked for."""
+        """What it is bound to, with the real port even where 0 was asked for."""
         return [port.getHost() for port in self._ports]
 
     def privilegedStartService(self) -> None:
-        """Bind, before privileges are shed.
+        """Bind, before privileges are shed; nobody is answered before the reactor's next turn.
 
         Raises:
             StartUpRefused: an address cannot be had, or is not allowed.
@@ -72,7 +71,6 @@ class Listener(Service):
         for name, endpoint in self._endpoints:
             self._ports.append(self._bind(name, endpoint))
             self._refuse_remote(name, self._ports[-1].getHost())
-        self._bound(self.addresses)
 
     def startService(self) -> None:
         if not self._ports:
@@ -82,9 +80,13 @@ class Listener(Service):
     def stopService(self) -> "Deferred[None]":
         """Stop listening at once; the Deferred fires when the requests in flight are answered."""
         super().stopService()
+        return self.release().addCallback(lambda _: self._site.drain())
+
+    def release(self) -> "Deferred[Any]":
+        """Let go of every port; the Deferred fires when all are closed."""
         ports, self._ports = self._ports, []
-        closed = DeferredList([maybeDeferred(port.stopListening) for port in ports])
-        return closed.addCallback(lambda _: self._site.drain())
+        self._closing.extend([maybeDeferred(port.stopListening) for port in ports])
+        return DeferredList(self._closing)
 
     def _bind(self, name: str, endpoint: IStreamServerEndpoint) -> IListeningPort:
         results: list[IListeningPort | Failure] = []

@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from contextlib import redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.cli import command as cli
-from jwksd.errors import StartUpRefused
+from jwksd.cli.command import main
 from jwksd.issuing.pertoken import PerToken
 from jwksd.issuing.rotating import Rotating
 from jwksd.jose.envelopes import Keychain, write_kek
@@ -44,7 +44,7 @@ class InlineStore(SqlStore):
         return maybeDeferred(call, *arguments)
 
 
-class AdminTestCase(SynchronousTestCase):
+class OperatorTestCase(SynchronousTestCase):
     """A folder with a KEK, a store, and servers that run on a clock of their own."""
 
     def setUp(self) -> None:
@@ -64,27 +64,31 @@ class AdminTestCase(SynchronousTestCase):
         self.kek_file.write_text("\n".join(map(write_kek, self.keks)))
         self.kek_file.chmod(0o600)
 
-    def run_command(self, *arguments: str, **variables: str) -> str:
+    def run_command(
+        self, *arguments: str, clock: Callable[[], float] = time.time, **variables: str
+    ) -> str:
         """What ``jwksd`` prints, with no other variables of ours around it."""
         environment = {n: t for n, t in os.environ.items() if not n.startswith("JWKSD_")}
         out = StringIO()
         with patch.dict("os.environ", environment | variables, clear=True), redirect_stdout(out):
-            cli.main(arguments)
+            main(arguments, clock)
         return out.getvalue()
 
-    def assert_refused(self, said: str, *arguments: str, **variables: str) -> None:
-        """One line that says why, and nothing secret."""
-        refused = self.assertRaises(StartUpRefused, self.run_command, *arguments, **variables)
-        line = str(refused.code)
-        self.assertTrue(line.startswith("jwksd: "), line)
-        self.assertNotIn("\n", line)
+    def assert_refused(self, said: str, *arguments: str, code: int = 1, **variables: str) -> None:
+        """One line on stderr that says why, nothing secret in it, and the exit code."""
+        error = StringIO()
+        with redirect_stderr(error):
+            end = self.assertRaises(SystemExit, self.run_command, *arguments, **variables)
+        line = error.getvalue()
+        self.assertRegex(line, r"\Ajwksd: [^\n]+\n\Z")
         self.assertIn(said, line)
+        self.assertEqual(end.code, code, line)
         for kek in self.keks:
             self.assertNotIn(kek["k"], line)
 
-    def listed(self, **variables: str) -> list[dict[str, Any]]:
+    def listed(self, clock: Callable[[], float] = time.time) -> list[dict[str, Any]]:
         keys: list[dict[str, Any]] = json.loads(
-            self.run_command("keys", "list", "--json", *self.store, **variables)
+            self.run_command("keys", "list", "--json", *self.store, clock=clock)
         )["keys"]
         return keys
 
