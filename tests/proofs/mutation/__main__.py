@@ -2,8 +2,8 @@
 noticed by a test.
 
 Needs cosmic-ray installed. All mutants of ``lifecycle`` and of token verifying are tried, and so
-many elsewhere as ``--sample`` says, drawn by ``--seed``; each with the tests that mirror its module,
-then, if it survives them, with those of its whole package. Survivors are printed with their change.
+many elsewhere as ``--sample`` says, drawn by ``--seed``; each with the tests that mirror its
+module, then, if it survives them, with those of its whole package. Survivors are printed.
 """
 
 import argparse
