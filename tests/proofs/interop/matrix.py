@@ -24,11 +24,12 @@ from urllib.request import Request, urlopen
 
 from jwksd.dev.defects import DEFECTS, Defect
 from jwksd.jose.algorithms import ALGORITHMS
+from tests.proofs.interop import inputs
 from tests.proofs.interop.verifiers_python import VERIFIERS, Question
-from tests.support.processes import CHECKOUT, Daemon, running
+from tests.support.processes import Daemon, running
 
 SOURCES = Path(__file__).resolve().parent / "verifiers"
-DOCUMENT = CHECKOUT / "docs" / "verifiers.md"
+DOCUMENT = inputs.page("verifiers")
 DEBIAN_PACKAGES = ("ruby", "ruby-jwt", "libcrypt-jwt-perl", "libwww-perl")
 AUDIENCE = "https://api.example"
 
@@ -318,7 +319,7 @@ def document(found: dict[str, Any], tools: Path) -> str:
     }
     for name, lines in parts.items():
         template = template.replace(f"<{name}>", "\n".join(lines).strip())
-    return template
+    return f"{template.rstrip()}\n\n{inputs.mark('verifiers')}\n"
 
 
 def odd_ones(found: dict[str, Any]) -> set[tuple[str, str]]:

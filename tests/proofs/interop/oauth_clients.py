@@ -16,13 +16,29 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from jwksd.jose.verifying import key_id
+from tests.proofs.interop import inputs
 from tests.proofs.interop import oauth_tools as tools
 from tests.support.processes import free_port, running
+
+PAGE = "oauth-clients"
+_PAGE = (
+    "# OAuth clients",
+    "",
+    "Standard clients that are told nothing but the issuer URL of a jwksd. They get tokens,",
+    "introspect them and protect resources with them, over http with RS256 and over https with",
+    "ES256. Made by",
+    "",
+    "    python -m tests.proofs.interop.oauth_clients --tools DIR --write",
+    "",
+    "| client | version |",
+    "|---|---|",
+)
 
 CLIENT, SECRET = "billing", "any"
 ODD_CLIENT, ODD_SECRET = "svc:billing+1 50%/ü", "p: &=ß"
@@ -279,14 +295,32 @@ def run(tally: Tally, folder: Path) -> None:
                     check_server(tally, server, folder)
 
 
+def document(tally: Tally, folder: Path) -> str:
+    """The page in docs/: which clients were run, in which version, and how much was checked."""
+    node = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
+    apache = tools.debian_version("libapache2-mod-auth-openidc")
+    rows = [
+        *(f"| {name} (npm) | {number} |" for name, number in sorted(node.items())),
+        f"| Authlib | {version('authlib')} |",
+        f"| mod_auth_openidc on Apache httpd | {apache} |",
+    ]
+    return "\n".join(
+        [*_PAGE, *rows, "", f"{tally.passed} checks passed.", "", inputs.mark(PAGE), ""]
+    )
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tools", type=Path, required=True, help="where npm packages go")
-    folder = parser.parse_args().tools.resolve()
+    parser.add_argument("--write", action="store_true", help="write docs/oauth-clients.md")
+    arguments = parser.parse_args()
+    folder = arguments.tools.resolve()
     tools.install(folder)
     tally = Tally()
     run(tally, folder)
+    if arguments.write and not tally.failed:
+        inputs.page(PAGE).write_text(document(tally, folder), "utf-8")
     print(f"{tally.passed} passed, {tally.failed} failed")
     sys.exit(1 if tally.failed else 0)
 

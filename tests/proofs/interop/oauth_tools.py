@@ -58,6 +58,12 @@ def _install_debian() -> None:
     quietly("apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES)
 
 
+def debian_version(package: str) -> str:
+    """The version of an installed Debian package."""
+    query = ["dpkg-query", "--show", "--showformat", "${Version}", package]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout
+
+
 def _install_python(folder: Path) -> None:
     missing = [name for name in PYTHON_PACKAGES if find_spec(name) is None]
     if missing and not folder.is_dir():
