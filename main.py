@@ -53,13 +53,20 @@ def self_test(arguments: list[str]) -> None:
     if missing:
         sys.exit(f"the tests need {', '.join(missing)}: python -m pip install -e '.[test]'")
     os.chdir(Path(__file__).parent)
+    from tests.support import suite
+
+    if not arguments:
+        sys.exit(not suite.run_all())
+    suite.silence_log()
     unittest.main(
         module=None, argv=["main.py --test", *arguments], testLoader=Loader(), testRunner=Runner
     )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--test"]:
+    if sys.argv[1:2] in (["--test"], ["--test-all"]):
+        if sys.argv[1] == "--test-all":
+            os.environ["JWKSD_TEST_ALL"] = "1"
         self_test(sys.argv[2:])
     else:
         serve(sys.argv[1:])
