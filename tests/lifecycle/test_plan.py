@@ -18,6 +18,7 @@ from jwksd.lifecycle import plan as plans
 from jwksd.lifecycle import ring as rings
 from jwksd.lifecycle.plan import Activate, Drop, Publish, Retire, plan
 from jwksd.lifecycle.ring import Ring, RingKey, State
+from tests.support.effort import pick
 from tests.support.rings import SCHEDULE, ring_key
 
 
@@ -246,5 +247,5 @@ class Machine(RuleBasedStateMachine):
 class MachineTests(TestCase):
     def test_any_order(self) -> None:
         """The laws of the module hold after every step, for every order of what can happen."""
-        bounds = settings(max_examples=500, stateful_step_count=40, deadline=None)
+        bounds = settings(max_examples=pick(60, 500), stateful_step_count=40, deadline=None)
         run_state_machine_as_test(Machine, settings=bounds)

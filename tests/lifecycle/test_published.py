@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 
 from jwksd.jose.keys import PublicJWK, PublishedKey
 from jwksd.lifecycle.published import PublishedKeys
+from tests.support.effort import pick
 
 
 def key(kid: str, created: int = 0, expires: int | None = 3600) -> PublishedKey:
@@ -216,5 +217,5 @@ class KeyStoreMachine(RuleBasedStateMachine):
 class KeyStoreStateTests(TestCase):
     def test_any_order(self) -> None:
         """No order of changes makes the indexes differ from one another or from a plain dict."""
-        bounds = settings(max_examples=60, stateful_step_count=30, deadline=None)
+        bounds = settings(max_examples=pick(20, 60), stateful_step_count=30, deadline=None)
         run_state_machine_as_test(KeyStoreMachine, settings=bounds)

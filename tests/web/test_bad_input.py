@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.app import make_app
+from tests.support.effort import pick
 from tests.support.http import HttpTestCase
 from tests.support.keys import PRIVATE_MEMBERS
 from tests.support.primitives import octets
@@ -165,7 +166,7 @@ class BadInputTests(HttpTestCase):
                 self.assertIn(member, detail)
                 self.assertIn(said, detail)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=pick(50, 300), deadline=None)
     @given(st.dictionaries(MEMBERS, JSON_VALUES | CLAIMS, max_size=3))
     def test_any_json_object_is_signed_or_refused(self, wish: dict[str, object]) -> None:
         """200 with a token, or 400 with a problem; never anything else."""
@@ -176,7 +177,7 @@ class BadInputTests(HttpTestCase):
         else:
             self.assert_problem(response, body, 400, "invalid-parameter")
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=pick(50, 200), deadline=None)
     @given(CLAIMS)
     def test_claims_that_are_taken_are_signed_as_they_are(self, claims: dict[str, Any]) -> None:
         """What a client asked for and got no error for stands in its token."""
