@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from threading import Event
 from time import monotonic
 from urllib.parse import urlsplit
 
+from tests.support.forks import run_forks
 from tests.support.processes import (
     JWKS,
     MAIN,
@@ -208,28 +209,52 @@ class TwistdTests(ProcessTestCase):
         self.assertFalse(path.exists())
 
 
-class RefusalTests(ProcessTestCase):
-    """What cannot work is refused: one line on stderr, a non-zero exit, and nobody listens."""
+class EndTestCase(ProcessTestCase):
+    """Commands that end by themselves."""
 
-    def assert_refused(self, *cases: tuple[str, list[str]], **variables: str) -> None:
-        """Each case is what the line says, and the command."""
-        with ThreadPoolExecutor(2) as pool:
-            ends = pool.map(lambda case: self.end(case[1], variables), cases)
-            for (said, command), (greeting, code, error) in zip(cases, ends, strict=True):
-                with self.subTest(command=command, variables=variables):
-                    self.assertEqual(greeting, "")
-                    self.assertGreater(code, 0)
-                    self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
-                    self.assertIn(said, error)
-
-    def end(self, command: list[str], variables: dict[str, str]) -> tuple[str, int, str]:
+    def end(self, command: list[str]) -> tuple[str, int, str]:
         """What a command greets with if it starts after all, its exit code and its stderr."""
-        process = self.start(*command, **variables)
+        process = self.start(*command)
         greeting = process.stdout.readline()
         if greeting:
             process.kill()
         _, error = process.communicate()
         return greeting, process.returncode, error
+
+    def ends(
+        self, commands: list[list[str]], variables: Sequence[Mapping[str, str]] = ()
+    ) -> list[tuple[str, int, str]]:
+        """How several end, each with variables of its own; where they can be they are forks."""
+        started = zip(commands, variables or [{}] * len(commands), strict=True)
+        calls = [(*call, more) for command, more in started if (call := as_call(command))]
+        forks = iter(run_forks(self.folder, calls))
+        return [next(forks) if as_call(command) else self.end(command) for command in commands]
+
+
+def as_call(command: list[str]) -> tuple[str, list[str]] | None:
+    """A command in the way of ``run_forks``; None for what is no plain command of jwksd."""
+    for start, name in ((MAIN, "serve"), (MODULE, "main")):
+        if command[: len(start)] == start and len(command) > len(start):
+            return name, command[len(start) :]
+    return None
+
+
+class RefusalTests(EndTestCase):
+    """What cannot work is refused: one line on stderr, a non-zero exit, and nobody listens."""
+
+    def assert_refused(self, *cases: tuple[str, list[str]]) -> None:
+        """Each case is what the line says, and the command."""
+        ends = self.ends([command for _, command in cases])
+        for (said, command), end in zip(cases, ends, strict=True):
+            with self.subTest(command=command):
+                self.assert_refusal(said, *end)
+
+    def assert_refusal(self, said: str, greeting: str, code: int, error: str) -> None:
+        """How a command that is refused ends."""
+        self.assertEqual(greeting, "")
+        self.assertGreater(code, 0)
+        self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
+        self.assertIn(said, error)
 
     def file(self, text: str) -> list[str]:
         """The option that names a file with this text."""
@@ -281,13 +306,15 @@ class RefusalTests(ProcessTestCase):
 
     def test_variables(self) -> None:
         """The line names the variable."""
-        command = [*MAIN, "--port", "0"]
-        for variable, said, text in (
-            ("JWKSD_LIFETIME", "JWKSD_LIFETIME", "forever"),
-            ("JWKSD_LIFETIME", "JWKSD_LIFETIME", ""),
-            ("JWKSD_CONFIG", "missing.toml", "missing.toml"),
-        ):
-            self.assert_refused((said, command), **{variable: text})
+        told = {
+            "JWKSD_LIFETIME='forever'": {"JWKSD_LIFETIME": "forever"},
+            "JWKSD_LIFETIME=''": {"JWKSD_LIFETIME": ""},
+            "missing.toml": {"JWKSD_CONFIG": "missing.toml"},
+        }
+        ends = self.ends([[*MAIN, "--port", "0"]] * len(told), [*told.values()])
+        for said, end in zip(told, ends, strict=True):
+            with self.subTest(said=said):
+                self.assert_refusal(said, *end)
 
     def test_commands(self) -> None:
         """An unknown command, and an unknown option of those that there are."""
@@ -302,9 +329,9 @@ class RefusalTests(ProcessTestCase):
         busy = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         said = f"cannot listen on 127.0.0.1 port {busy}: Address already in use"
         twistd = [*TWISTD, "-n", "--pidfile", "pid", "--logfile", "log", "jwksd"]
-        self.assert_refused(
-            *((said, [*command, "--port", str(busy)]) for command in (*COMMANDS, twistd))
-        )
+        for command in (*COMMANDS, twistd):
+            with self.subTest(command=command):
+                self.assert_refusal(said, *self.end([*command, "--port", str(busy)]))
         self.assertFalse((self.folder / "pid").exists())
 
 

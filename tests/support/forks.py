@@ -1,0 +1,66 @@
+"""Commands of jwksd as processes that are forks of one that has imported it.
+
+They end as any process does, and a fork costs a tenth of what a new Python costs that imports all.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from jwksd.cli import command
+from tests.support.processes import CHECKOUT, environment
+
+Call = tuple[str, Sequence[str], Mapping[str, str]]
+"""``main``, as ``python -m jwksd`` calls it, or ``serve``, as ``main.py`` does; its arguments; and
+environment variables."""
+
+LONGEST = 30
+"""Seconds after which a command that does not end is killed."""
+
+
+def run_forks(folder: Path, calls: Sequence[Call]) -> list[tuple[str, int, str]]:
+    """Run commands side by side in a folder: what each writes to stdout, exit code, stderr."""
+    with TemporaryDirectory() as outputs:
+        ended = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps([str(folder), outputs, calls]),
+            cwd=CHECKOUT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        texts = [
+            [Path(outputs, f"{number}.{stream}").read_text() for stream in (1, 2)]
+            for number in range(len(calls))
+        ]
+    codes = json.loads(ended.stdout)
+    return [(out, code, err) for code, (out, err) in zip(codes, texts, strict=True)]
+
+
+def _fork(folder: str, outputs: str, calls: Sequence[Call]) -> None:
+    """Fork for each of the calls; the forks return from here with their call's end."""
+    forks = []
+    for number, (name, arguments, variables) in enumerate(calls):
+        fork = os.fork()
+        if not fork:
+            for stream in (1, 2):
+                os.dup2(os.open(f"{outputs}/{number}.{stream}", os.O_CREAT | os.O_WRONLY), stream)
+            os.chdir(folder)
+            os.environ.update(variables)
+            signal.alarm(LONGEST)
+            called: Callable[[Sequence[str]], None] = getattr(command, name)
+            called(arguments)
+            return
+        forks.append(fork)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) for fork in forks]
+    json.dump(codes, sys.stdout)
+
+
+if __name__ == "__main__":
+    _fork(*json.load(sys.stdin))
