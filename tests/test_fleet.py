@@ -127,7 +127,7 @@ class FleetTests(TestCase):
         self.assertLessEqual(abs(one - other), 5 * (one + other) ** 0.5 + 3)
 
     def test_counting_verifiers_is_as_good_as_making_them(self) -> None:
-        """Whatever happens, thousands of objects ask as often, as suddenly, and get as many 304s."""
+        """Whatever happens, many objects ask as often, as suddenly, and get as many 304s."""
         for event in fleet.EVENTS:
             with self.subTest(event=event):
                 self.check(event, cdn=False)

@@ -11,6 +11,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
@@ -22,6 +23,7 @@ from jwcrypto.jwk import JWK
 
 from jwksd.jose.envelopes import write_kek
 from tests.support import postgres
+from tests.support.forks import run_forks
 from tests.support.keys import assert_public, private_jwk
 from tests.support.processes import CHECKOUT, environment
 
@@ -29,6 +31,7 @@ DOCUMENT = CHECKOUT / "docs" / "operations.md"
 _PART = re.compile(r"^```sh\n(.*?)^```$|(<!-- stopped -->)", re.MULTILINE | re.DOTALL)
 _URL = "postgresql://jwksd@db.example/jwksd"
 STOPPED = ""
+SERVE = ["serve", "--port", "0", "--policy", "rotating"]
 
 CODES = {
     "--store must be": 2,
@@ -186,7 +189,7 @@ class SQLiteTests(StoryTestCase):
             self.signers.append(json.loads(get(port, "/auth", "POST")[1])["kid"])
             expected = 3 if len(self.signers) == 4 else 2  # the last has an imported one
             while len(kids(port)) < expected:
-                pass
+                time.sleep(0.02)
         if "rewrap" in block:
             self.assertTrue(output.startswith("2 private keys rewrapped"), output)
         if "head -n 1" in block:
@@ -221,27 +224,28 @@ class RefusalTests(TestCase):
 
     def test_every_row_is_what_is_said(self) -> None:
         """And every row is tried, save for those that need PostgreSQL where there is none."""
-        tried = {
-            "--store keeps private keys encrypted only": self.serve("--store sqlite:///new.db"),
-            "holds no key-encryption keys": self.serve("", JWKSD_KEK="", JWKSD_STORE=self.file()),
-            "can be read by others": self.serve("--kek-file open.txt", JWKSD_STORE=self.file()),
-            "a private key in --store cannot be decrypted": self.serve(
-                "--store sqlite:///keys.db --kek-file other.txt"
+        starts: dict[str, tuple[str, dict[str, str]]] = {
+            "--store keeps private keys encrypted only": ("--store sqlite:///new.db", {}),
+            "holds no key-encryption keys": ("", {"JWKSD_KEK": "", "JWKSD_STORE": self.file()}),
+            "can be read by others": ("--kek-file open.txt", {"JWKSD_STORE": self.file()}),
+            "a private key in --store cannot be decrypted": (
+                "--store sqlite:///keys.db --kek-file other.txt",
+                {},
             ),
-            "--store needs": self.serve(self.good(), PYTHONPATH=self.without_sqlalchemy()),
-            "--store must be": self.serve("--store mysql://h/d"),
-            "--store is no URL that can be used": self.serve(
-                self.good("postgresql://user:p@ss:word@h:x/d")
+            "--store must be": ("--store mysql://h/d", {}),
+            "--store is no URL that can be used": (
+                self.good("postgresql://user:p@ss:word@h:x/d"),
+                {},
             ),
-            "--store cannot use": self.serve(self.good("sqlite:///none/keys.db")),
-            "--store cannot be used": self.serve(self.good(self.file("no database" * 99))),
-            "it is damaged": self.serve(self.good(self.damaged())),
-            "of a newer jwksd than this": self.serve(self.good(self.newer())),
-            "the keys of a rotation that is not over": self.serve(
-                f"--policy per-token {self.good()}"
-            ),
-            "--retention (": self.serve(f"{self.good()} --retention 86700"),
+            "--store cannot use": (self.good("sqlite:///none/keys.db"), {}),
+            "--store cannot be used": (self.good(self.file("no database" * 99)), {}),
+            "it is damaged": (self.good(self.damaged()), {}),
+            "of a newer jwksd than this": (self.good(self.newer()), {}),
+            "the keys of a rotation that is not over": (f"--policy per-token {self.good()}", {}),
+            "--retention (": (f"{self.good()} --retention 86700", {}),
         }
+        tried = dict(zip(starts, self.fork([*starts.values()]), strict=True))
+        tried["--store needs"] = self.serve(self.good(), PYTHONPATH=self.without_sqlalchemy())
         if postgres.find() is not None:
             store = self.good(postgres.shared().new_database())
             tried["this machine's clock is"] = self.serve(store, PYTHONPATH=self.other_clock())
@@ -253,10 +257,18 @@ class RefusalTests(TestCase):
         self.assertEqual(set(refusals()) - {"this machine's clock is"} - set(tried), set())
         self.assertEqual(set(tried) - set(refusals()), set())
 
+    def fork(self, starts: list[tuple[str, dict[str, str]]]) -> list[tuple[int, str]]:
+        """The exit codes of servers with these arguments and variables, and what they say."""
+        ends = run_forks(
+            self.folder,
+            [("main", [*SERVE, *arguments.split()], variables) for arguments, variables in starts],
+        )
+        self.assertEqual({greeting for greeting, _, _ in ends}, {""})
+        return [(code, error) for _, code, error in ends]
+
     def serve(self, arguments: str, **variables: str) -> tuple[int, str]:
         """The exit code of a server with these arguments, and what it says before it ends."""
-        command = f"jwksd serve --port 0 --policy rotating {arguments}"
-        result = self.told.run(command, **variables)
+        result = self.told.run(f"jwksd {' '.join(SERVE)} {arguments}", **variables)
         self.assertEqual(result.stdout, "")
         return result.returncode, result.stderr
 

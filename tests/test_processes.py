@@ -67,7 +67,7 @@ class CommandTests(ProcessTestCase):
         for command in COMMANDS:
             for number in (signal.SIGTERM, signal.SIGINT):
                 with self.subTest(command=command, number=number):
-                    process = self.start(*command, "--port", "0")
+                    process = self.start(*command, "--port", "0", "--alg", "ES256")
                     port = port_in(process.stdout.readline())
                     self.assertEqual(ask(self.connect(port), "GET", JWKS)[0], 200)
                     code, output = self.stop(process, number)
@@ -86,7 +86,7 @@ class CommandTests(ProcessTestCase):
             "        for number in sys.argv[1:]: os.kill(os.getpid(), int(number))\n"
             "sys.stdout = Signalling()\n"
             "from jwksd.cli.command import serve\n"
-            "serve(['--port', '0'])\n"
+            "serve(['--port', '0', '--alg', 'ES256'])\n"
         )
         term, interrupt = str(int(signal.SIGTERM)), str(int(signal.SIGINT))
         for numbers in ([term], [interrupt], [term, term], [term, interrupt], [interrupt, term]):
@@ -230,6 +230,13 @@ class EndTestCase(ProcessTestCase):
         forks = iter(run_forks(self.folder, calls))
         return [next(forks) if as_call(command) else self.end(command) for command in commands]
 
+    def assert_refusal(self, said: str, greeting: str, code: int, error: str) -> None:
+        """How a command that is refused ends."""
+        self.assertEqual(greeting, "")
+        self.assertGreater(code, 0)
+        self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
+        self.assertIn(said, error)
+
 
 def as_call(command: list[str]) -> tuple[str, list[str]] | None:
     """A command in the way of ``run_forks``; None for what is no plain command of jwksd."""
@@ -248,13 +255,6 @@ class RefusalTests(EndTestCase):
         for (said, command), end in zip(cases, ends, strict=True):
             with self.subTest(command=command):
                 self.assert_refusal(said, *end)
-
-    def assert_refusal(self, said: str, greeting: str, code: int, error: str) -> None:
-        """How a command that is refused ends."""
-        self.assertEqual(greeting, "")
-        self.assertGreater(code, 0)
-        self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
-        self.assertIn(said, error)
 
     def file(self, text: str) -> list[str]:
         """The option that names a file with this text."""

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -629,23 +628,11 @@ class RefusalTests(ProcessTestCase):
     def assert_refused(self, *cases: tuple[str, list[str]]) -> None:
         """Each case is what the line says, and the command."""
         before = {path: path.read_bytes() for path in self.folder.glob("*.db")}
-        with ThreadPoolExecutor(2) as pool:
-            ends = pool.map(lambda case: self.end(case[1]), cases)
-            for (said, command), (greeting, code, error) in zip(cases, ends, strict=True):
-                with self.subTest(said=said, command=command):
-                    self.assertEqual(greeting, "")
-                    self.assertGreater(code, 0)
-                    self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
-                    self.assertIn(said, error)
+        ends = self.ends([command for _, command in cases])
+        for (said, command), end in zip(cases, ends, strict=True):
+            with self.subTest(said=said, command=command):
+                self.assert_refusal(said, *end)
         self.assertEqual({path: path.read_bytes() for path in before}, before)
-
-    def end(self, command: list[str]) -> tuple[str, int, str]:
-        process = self.start(*command, PYTHONPATH=str(CHECKOUT))
-        greeting = process.stdout.readline()
-        if greeting:
-            process.kill()
-        _, error = process.communicate()
-        return greeting, process.returncode, error
 
     def test_private_keys_that_cannot_be_decrypted(self) -> None:
         """Wrong KEK, no KEK, damaged envelope, an envelope with another key, none at all."""

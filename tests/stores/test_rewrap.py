@@ -6,6 +6,7 @@ PostgreSQL's part exists where PostgreSQL is installed; CI installs it.
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -28,6 +29,7 @@ from jwksd.stores import schema
 from jwksd.stores.database import Database
 from tests.support import postgres
 from tests.support.app import SCHEDULE
+from tests.support.effort import pick
 from tests.support.keys import NOW
 from tests.support.processes import CHECKOUT, JWKS, WAIT, Daemon, ask, environment, running
 from tests.support.stores import fresh_pair, with_pending
@@ -57,8 +59,12 @@ main(sys.argv[2:])
 """``jwksd`` that kills itself before the third envelope, or before it tidies up."""
 
 
+PAUSE = pick(0.02, 0)
+"""Seconds between some requests of a client and its next."""
+
+
 class Load:
-    """Requests without a pause, on connections of their own; what was answered is counted."""
+    """Requests all the time, on connections of their own; what was answered is counted."""
 
     def __init__(self, port: int, threads: int = 3) -> None:
         self.answered = 0
@@ -86,6 +92,7 @@ class Load:
             while not self._stopped and not self.failed:
                 for method, path in (("POST", "/auth"), ("POST", "/auth?alg=ES384"), ("GET", JWKS)):
                     self._ask(connection, method, path)
+                time.sleep(PAUSE)
 
     def _ask(self, connection: HTTPConnection, method: str, path: str) -> None:
         try:

@@ -3,6 +3,7 @@
 They end as any process does, and a fork costs a tenth of what a new Python costs that imports all.
 """
 
+import gc
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jwksd.cli import command
+from jwksd.stores import migrate, sql  # noqa: F401 (with SQLAlchemy and Alembic)
 from tests.support.processes import CHECKOUT, environment
 
 Call = tuple[str, Sequence[str], Mapping[str, str]]
@@ -45,6 +47,7 @@ def run_forks(folder: Path, calls: Sequence[Call]) -> list[tuple[str, int, str]]
 
 def _fork(folder: str, outputs: str, calls: Sequence[Call]) -> None:
     """Fork for each of the calls; the forks return from here with their call's end."""
+    gc.freeze()  # what is not looked through is not copied
     forks = []
     for number, (name, arguments, variables) in enumerate(calls):
         fork = os.fork()

@@ -4,6 +4,7 @@ from functools import cache
 from unittest import TestCase
 
 from tests.proofs.fastpath.recorded import Streams, record, replay_all
+from tests.support.effort import pick
 
 
 @cache
@@ -23,7 +24,7 @@ class RawRequestTests(TestCase):
 
     def test_whole_twice_and_in_pieces(self) -> None:
         """Each of them, however it is cut; ``tests.proofs.fastpath --raw`` cuts at every octet."""
-        counts = replay_all(recorded()[1], every=9)
+        counts = replay_all(recorded()[1], every=pick(36, 9))
         self.assertGreater(counts["streams"], 600)
-        self.assertGreater(counts["cuts"], 5_000)
+        self.assertGreater(counts["cuts"], pick(1_250, 5_000))
         self.assertGreater(counts["through the fast path"], 300)
