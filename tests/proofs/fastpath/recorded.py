@@ -14,14 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import combinations
 from pathlib import Path
 from time import time
 from typing import Any
 from unittest import TestResult, defaultTestLoader
 from unittest.mock import patch
 
-from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.defer import Deferred
 
 from jwksd.jose.algorithms import ALGORITHMS
@@ -30,6 +28,7 @@ from jwksd.jose.localkeys import LocalKeyPair
 from tests.proofs.fastpath.grammar import JWKS
 from tests.proofs.fastpath.sites import Different, Moment, Options, TwinClient, Twins, errors_logged
 from tests.support.raw import UNKNOWN_KID, Wire, decoded, message
+from tests.support.keys import rsa_private
 from tests.web import test_raw_http
 
 ON_A_SOCKET = "test_a_client_that_does_not_read_is_not_read_from"
@@ -42,33 +41,9 @@ UNKNOWN = UNKNOWN_KID.encode("ascii")
 _KID, _ETAG = re.compile(rb"[\w-]{43}"), re.compile(rb'"[0-9a-f]{32}"')
 
 
-@cache
-def _primes() -> Sequence[int]:
-    keys = [rsa.generate_private_key(public_exponent=65_537, key_size=2048) for _ in range(14)]
-    numbers = [key.private_numbers() for key in keys]
-    return [prime for number in numbers for prime in (number.p, number.q)]
-
-
-@cache
-def _rsa_numbers() -> Sequence[tuple[int, int]]:
-    return list(combinations(_primes(), 2))
-
-
-@cache
-def _rsa(number: int) -> rsa.RSAPrivateKey:
-    """A key of two of a few primes: hundreds of keys in the time that a few take."""
-    p, q = _rsa_numbers()[number]
-    e, phi = 65_537, (p - 1) * (q - 1)
-    d = pow(e, -1, phi)
-    crt = rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)
-    public = rsa.RSAPublicNumbers(e, p * q)
-    private = rsa.RSAPrivateNumbers(p, q, d, *crt, public)
-    return private.private_key(unsafe_skip_rsa_key_validation=True)
-
-
 def rsa_pair(number: int, alg: str) -> KeyPair:
     """A key of RSA, which costs next to nothing."""
-    return LocalKeyPair(_rsa(number), ALGORITHMS[alg])
+    return LocalKeyPair(rsa_private(number), ALGORITHMS[alg])
 
 
 class NoSocket:
