@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerE
 from twisted.python.failure import Failure
 
 from jwksd.errors import StartUpRefused
-from jwksd.web.endpoints.transport import read_little
+from jwksd.web.http.transport import read_little
 from jwksd.web.http.site import Site
 
 

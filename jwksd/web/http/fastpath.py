@@ -18,7 +18,7 @@ from twisted.internet.tcp import Server
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
-from jwksd.web.endpoints.transport import SmallReads
+from jwksd.web.http.transport import SmallReads
 from jwksd.web.http.answers import (
     END_OF_HEAD,
     AnswerToKind,

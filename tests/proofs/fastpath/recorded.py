@@ -27,8 +27,8 @@ from jwksd.jose.keys import KeyPair
 from jwksd.jose.localkeys import LocalKeyPair
 from tests.proofs.fastpath.grammar import JWKS
 from tests.proofs.fastpath.sites import Different, Moment, Options, TwinClient, Twins, errors_logged
-from tests.support.raw import UNKNOWN_KID, Wire, decoded, message
 from tests.support.keys import rsa_private
+from tests.support.raw import UNKNOWN_KID, Wire, decoded, message
 from tests.web import test_raw_http
 
 ON_A_SOCKET = "test_a_client_that_does_not_read_is_not_read_from"

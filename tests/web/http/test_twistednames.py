@@ -20,7 +20,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.web.http import HTTPChannel
 
-from jwksd.web.endpoints.transport import SmallReads, read_little
+from jwksd.web.http.transport import SmallReads, read_little
 from jwksd.web.http import twistednames
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.fastpath import FastPathChannel

@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jwksd.web.endpoints.transport import READ, SmallReads, read_little
+from jwksd.web.http.transport import READ, SmallReads, read_little
 
 
 class Receiver(Protocol):
