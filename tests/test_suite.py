@@ -91,3 +91,12 @@ class Silent(TestCase):
             report, r"ERROR: test_it \(test_two\.Silent[^\n]+\n-+\n[^\n]* ended with code 0\n"
         )
         self.assertIn("\nRan 5 tests", report)
+
+    def test_no_test_at_all_is_an_error(self) -> None:
+        """Where there is none, and where each is skipped."""
+        skipped = PASSING.replace("class", "import unittest\n@unittest.skip('no')\nclass")
+        for modules in ({}, {"one": skipped}):
+            with self.subTest(modules=modules):
+                code, report = self.report(**modules)
+                self.assertEqual(code, 1, report)
+                self.assertIn("\nno test has run\n", report)

@@ -5,7 +5,7 @@ The laws of this module:
    runs which class is settled by a pipe of numbers that all of them read: who is done takes more.
 2. A process reports what becomes of each test, a line of JSON each. unittest's own runner is given
    these reports as if the tests had run in its process, so that it prints and counts.
-3. A test that was found and not reported is an error. No process can end unseen.
+3. A test that was found and not reported is an error, and so is it when none has run.
 """
 
 import json
@@ -54,7 +54,7 @@ def run_all(folder: str = ".") -> bool:
 
 def _what() -> str:
     if EVERYTHING:
-        return "all tests, with everything that takes long: about ten minutes on two processors"
+        return "all tests, with everything that takes long: about six minutes on two processors"
     return "the quick tests, --test-all has more: about two minutes on two processors"
 
 
@@ -100,6 +100,8 @@ class _Processes:
         if self._found != {result.testsRun}:
             why = f"found {sorted(self._found)} tests, and {result.testsRun} have run"
             result.addError(_Reported("the processes of the tests"), why)  # type: ignore[arg-type]
+        elif result.testsRun == len(result.skipped):
+            result.addError(_Reported("the tests"), "no test has run")  # type: ignore[arg-type]
 
     def _follow(self, numbers: int, result: _Replay) -> None:
         """Start a process, and pass on what it reports until it ends."""
