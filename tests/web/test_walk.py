@@ -16,8 +16,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from jwksd.issuing.mintrequest import MintRequest
-from jwksd.web.http.transport import read_little
 from jwksd.web.http.site import Site
+from jwksd.web.http.transport import read_little
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
 from tests.support.http import JWKS

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerE
 from twisted.python.failure import Failure
 
 from jwksd.errors import StartUpRefused
-from jwksd.web.http.transport import read_little
 from jwksd.web.http.site import Site
+from jwksd.web.http.transport import read_little
 
 
 def is_loopback(host: str) -> bool:

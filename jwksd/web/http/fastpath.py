@@ -18,7 +18,6 @@ from twisted.internet.tcp import Server
 from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
-from jwksd.web.http.transport import SmallReads
 from jwksd.web.http.answers import (
     END_OF_HEAD,
     AnswerToKind,
@@ -31,6 +30,7 @@ from jwksd.web.http.answers import (
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.request import Request, request_summary
+from jwksd.web.http.transport import SmallReads
 
 MAX_HEAD = 2048
 """Octets of a request that is remembered."""

@@ -20,11 +20,11 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.web.http import HTTPChannel
 
-from jwksd.web.http.transport import SmallReads, read_little
 from jwksd.web.http import twistednames
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.fastpath import FastPathChannel
 from jwksd.web.http.site import Site
+from jwksd.web.http.transport import SmallReads, read_little
 from jwksd.web.http.twistednames import FAST_PATH, NAMES, SMALL_READS, TwistedName
 from jwksd.web.root import make_root
 from tests.support.app import make_issuer
