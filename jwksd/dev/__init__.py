@@ -1,1 +1,1 @@
-"""What only ``--dev`` opens: a clock to set, and wrong tokens made on purpose."""
+"""What only ``--dev`` opens: wrong tokens made on purpose, a clock to set, faults of the JWKS."""

@@ -77,11 +77,7 @@ class LiveKeys:
             self._promised -= 1
 
     def refuse_when_full(self) -> None:
-        """Refuse one key more than there may be.
-
-        Raises:
-            TooManyKeys: with the time until the next key expires.
-        """
+        """Raise TooManyKeys, with the time until one expires, where no key more may be live."""
         keys = self.keys
         if len(keys) + self._promised < self._max_keys:
             return

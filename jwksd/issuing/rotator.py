@@ -209,8 +209,8 @@ class Rotator:
         if (after := self._planned(change)) == before or self._stopped:
             return True
         pair = added if added and after.get(added.kid) else None
-        made = await self.follower.kept(self.store.swap(version, before, after, pair))
-        if made is None:
+        swapped = self.store.swap(version, before, after, pair)
+        if (made := await self.follower.kept(swapped)) is None:
             return False
         if made > self.follower.version:
             self.follower.version = made

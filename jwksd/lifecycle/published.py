@@ -61,11 +61,7 @@ class PublishedKeys:
         return self._expiries.first
 
     def add(self, key: PublishedKey) -> None:
-        """Publish a key.
-
-        Raises:
-            ValueError: when a live key has this kid already.
-        """
+        """Publish a key, or raise ValueError if a live key has its kid already."""
         kid = key.kid
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")

@@ -186,14 +186,10 @@ class Database:
         """See ``IStore.count``."""
         with self._writing() as connection:
             for kid, more in usage.items():
-                later = case(
-                    (keys.c.last_exp < more.last_exp, more.last_exp), else_=keys.c.last_exp
-                )
-                connection.execute(
-                    update(keys)
-                    .where(keys.c.kid == kid)
-                    .values(signed=keys.c.signed + more.signed, last_exp=later)
-                )
+                own, exp = update(keys).where(keys.c.kid == kid), keys.c.last_exp
+                later = case((exp < more.last_exp, more.last_exp), else_=exp)
+                new = own.values(signed=keys.c.signed + more.signed, last_exp=later)
+                connection.execute(new)
             totals = select(keys.c.kid, keys.c.signed, keys.c.last_exp)
             rows = connection.execute(totals.where(keys.c.state.in_(_RING_STATES))).all()
         return {row.kid: Usage(row.signed, row.last_exp) for row in rows}

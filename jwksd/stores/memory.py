@@ -51,8 +51,8 @@ class MemoryStore:
         if added is not None:
             self._keys[added.kid] = added.published(after.created(added.kid))
             self._pairs[added.kid] = added
-        signing = {key.kid for key in after.keys if key.state is not State.RETIRED}
-        self._pairs = {kid: pair for kid, pair in self._pairs.items() if kid in signing}
+        signing = [key.kid for key in after.keys if key.state is not State.RETIRED]
+        self._pairs = {kid: self._pairs[kid] for kid in signing if kid in self._pairs}
         return succeed(self._next_version())
 
     def insert(self, key: PublishedKey) -> "Deferred[int]":

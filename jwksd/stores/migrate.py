@@ -64,11 +64,7 @@ def configure(connection: Connection) -> "Config":
 
 
 def _revision(connection: Connection) -> str | None:
-    """Return the revision of the schema, or None where there is no schema.
-
-    Raises:
-        StartUpRefused: it is of a newer jwksd.
-    """
+    """Return the revision of the schema, or None for none; refuse one of a newer jwksd."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(select(_version.c.version_num))

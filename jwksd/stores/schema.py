@@ -105,13 +105,12 @@ def values(key: RingKey) -> dict[str, object]:
 
 def new_row(key: PublishedKey, state: str) -> dict[str, object]:
     """Return the row of a key that is new in the store, without an envelope."""
+    times = dict.fromkeys(("created", "published", "since"), key.created)
     return {
         "kid": key.kid,
         "alg": key.alg,
         "state": state,
-        "created": key.created,
-        "published": key.created,
-        "since": key.created,
+        **times,
         "until": key.expires,
         "member": key.member.decode("ascii"),
         "envelope": None,

@@ -1,4 +1,4 @@
-"""The proof of the fast path, as its command runs it, but shorter; it exists with ``--test-all`` only."""
+"""The proof of the fast path, as its command runs it, but shorter; with ``--test-all`` only."""
 
 import subprocess
 import sys
