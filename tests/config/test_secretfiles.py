@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jwksd.config.secretfiles import load_keks
 from jwksd.jose.envelopes import write_kek
-from tests.stores.test_opening import SECRET, SecretsTestCase
+from tests.support.secretfiles import SECRET, SecretsTestCase
 
 
 class KekTests(SecretsTestCase):

@@ -1,47 +1,17 @@
 """Which store is opened for a URL, and what is refused."""
 
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-from unittest import TestCase
 from unittest.mock import patch
 
-from jwcrypto.jwk import JWK
 from twisted.internet.task import Clock
 
-from jwksd.errors import StartUpRefused
 from jwksd.stores.memory import MemoryStore
 from jwksd.stores.opening import make_store, open_database
-
-SECRET = "hunter2-hunter2"
+from tests.support.secretfiles import SECRET, SecretsTestCase
 
 
 def open_and_read(url: str) -> None:
     open_database(url, None, private_keys=False).open()
-
-
-class SecretsTestCase(TestCase):
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
-        self.enterContext(patch.dict("os.environ", clear=True))
-        self.keks = [JWK.generate(kty="oct", size=256) for _ in range(4)]
-
-    def file(self, name: str, text: str | bytes, mode: int = 0o600) -> str:
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        path.chmod(mode)
-        return str(path)
-
-    def refusal(self, *arguments: Any, **named: Any) -> str:
-        """Why the call is refused: one line, in which nothing is secret."""
-        with self.assertRaises(StartUpRefused) as caught:
-            arguments[0](*arguments[1:], **named)
-        line = str(caught.exception.code)
-        self.assertNotIn("\n", line)
-        for secret in (SECRET, *(kek["k"] for kek in self.keks)):
-            self.assertNotIn(secret, line)
-        return line
 
 
 class StoreTests(SecretsTestCase):
