@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from threading import Event
 from time import monotonic
 from urllib.parse import urlsplit
 
-from tests.support.forks import run_forks
+from tests.support.forks import MODULE, EndTestCase
 from tests.support.processes import (
     JWKS,
     MAIN,
@@ -29,7 +28,6 @@ from tests.support.processes import (
     running,
 )
 
-MODULE = [sys.executable, "-m", "jwksd"]
 SCRIPT = Path(sys.executable).with_name("jwksd")
 COMMANDS = [MAIN, [*MODULE, "serve"], *([[str(SCRIPT), "serve"]] if SCRIPT.exists() else [])]
 # What the script twistd does; like it, without the current folder on the path.
@@ -207,43 +205,6 @@ class TwistdTests(ProcessTestCase):
         while path.exists() and monotonic() < deadline:
             Event().wait(0.01)
         self.assertFalse(path.exists())
-
-
-class EndTestCase(ProcessTestCase):
-    """Commands that end by themselves."""
-
-    def end(self, command: list[str]) -> tuple[str, int, str]:
-        """What a command greets with if it starts after all, its exit code and its stderr."""
-        process = self.start(*command)
-        greeting = process.stdout.readline()
-        if greeting:
-            process.kill()
-        _, error = process.communicate()
-        return greeting, process.returncode, error
-
-    def ends(
-        self, commands: list[list[str]], variables: Sequence[Mapping[str, str]] = ()
-    ) -> list[tuple[str, int, str]]:
-        """How several end, each with variables of its own; where they can be they are forks."""
-        started = zip(commands, variables or [{}] * len(commands), strict=True)
-        calls = [(*call, more) for command, more in started if (call := as_call(command))]
-        forks = iter(run_forks(self.folder, calls))
-        return [next(forks) if as_call(command) else self.end(command) for command in commands]
-
-    def assert_refusal(self, said: str, greeting: str, code: int, error: str) -> None:
-        """How a command that is refused ends."""
-        self.assertEqual(greeting, "")
-        self.assertGreater(code, 0)
-        self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
-        self.assertIn(said, error)
-
-
-def as_call(command: list[str]) -> tuple[str, list[str]] | None:
-    """A command in the way of ``run_forks``; None for what is no plain command of jwksd."""
-    for start, name in ((MAIN, "serve"), (MODULE, "main")):
-        if command[: len(start)] == start and len(command) > len(start):
-            return name, command[len(start) :]
-    return None
 
 
 class RefusalTests(EndTestCase):

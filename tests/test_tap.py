@@ -386,7 +386,7 @@ class DaemonTests(TestCase):
         token = await service.issuer.mint(MintRequest())
         self.assertEqual((token.iat, token.exp), (1_000_000, 1_003_600))
         clock.advance(3600)
-        self.assertEqual(service.issuer.live_keys, 0)
+        self.assertEqual(len(service.issuer.policy.keys), 0)
         await service.stopService()
 
     def test_an_issuer_without_a_name_is_nobodys(self) -> None:

@@ -9,7 +9,7 @@ from jwcrypto.jwk import JWK
 from twisted.internet.defer import Deferred
 
 from jwksd.issuing.pertoken import PerToken
-from jwksd.issuing.rotating import Rotation
+from jwksd.issuing.rotating import Rotating
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.lifecycle.ring import State
 from jwksd.stores.database import Database
@@ -186,7 +186,7 @@ class ChangeTests(OperatorTestCase):
     def states(self) -> dict[str, str]:
         return {row["kid"]: row["state"] for row in self.listed()}
 
-    def refresh(self, server: Rotation | PerToken) -> None:
+    def refresh(self, server: Rotating | PerToken) -> None:
         self.successResultOf(Deferred.fromCoroutine(server.refresh()))
 
     def test_a_key_is_replaced_as_soon_as_that_is_safe(self) -> None:

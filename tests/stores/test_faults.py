@@ -42,6 +42,7 @@ from jwksd.stores.engine import PATIENCE
 from jwksd.stores.sql import SqlStore
 from tests.support import postgres
 from tests.support.app import SCHEDULE, make_policy
+from tests.support.forks import EndTestCase
 from tests.support.keys import NOW
 from tests.support.processes import CHECKOUT, JWKS, MAIN, WAIT, ProcessTestCase, ask, mint, port_in
 from tests.support.stores import FreshKeys, fresh_pair, single, with_pending
@@ -584,7 +585,7 @@ class ServerTests(ProcessTestCase):
         self.assertGreater(again.returncode, 0)
 
 
-class RefusalTests(ProcessTestCase):
+class RefusalTests(EndTestCase):
     """What a server does not start with: one line says why and what to do; nothing is changed."""
 
     def setUp(self) -> None:

@@ -15,11 +15,13 @@ from tempfile import TemporaryDirectory
 
 from jwksd.cli import command
 from jwksd.stores import migrate, sql  # noqa: F401 (with SQLAlchemy and Alembic)
-from tests.support.processes import CHECKOUT, environment
+from tests.support.processes import CHECKOUT, MAIN, ProcessTestCase, environment
 
 Call = tuple[str, Sequence[str], Mapping[str, str]]
 """``main``, as ``python -m jwksd`` calls it, or ``serve``, as ``main.py`` does; its arguments; and
 environment variables."""
+
+MODULE = [sys.executable, "-m", "jwksd"]
 
 LONGEST = 30
 """Seconds after which a command that does not end is killed."""
@@ -63,6 +65,43 @@ def _fork(folder: str, outputs: str, calls: Sequence[Call]) -> None:
         forks.append(fork)
     codes = [os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) for fork in forks]
     json.dump(codes, sys.stdout)
+
+
+class EndTestCase(ProcessTestCase):
+    """Commands that end by themselves."""
+
+    def end(self, command: list[str]) -> tuple[str, int, str]:
+        """What a command greets with if it starts after all, its exit code and its stderr."""
+        process = self.start(*command)
+        greeting = process.stdout.readline()
+        if greeting:
+            process.kill()
+        _, error = process.communicate()
+        return greeting, process.returncode, error
+
+    def ends(
+        self, commands: list[list[str]], variables: Sequence[Mapping[str, str]] = ()
+    ) -> list[tuple[str, int, str]]:
+        """How several end, each with variables of its own; where they can be they are forks."""
+        started = zip(commands, variables or [{}] * len(commands), strict=True)
+        calls = [(*call, more) for command, more in started if (call := as_call(command))]
+        forks = iter(run_forks(self.folder, calls))
+        return [next(forks) if as_call(command) else self.end(command) for command in commands]
+
+    def assert_refusal(self, said: str, greeting: str, code: int, error: str) -> None:
+        """How a command that is refused ends."""
+        self.assertEqual(greeting, "")
+        self.assertGreater(code, 0)
+        self.assertRegex(error, r"\Ajwksd: [^\n]+\n\Z")
+        self.assertIn(said, error)
+
+
+def as_call(command: list[str]) -> tuple[str, list[str]] | None:
+    """A command in the way of ``run_forks``; None for what is no plain command of jwksd."""
+    for start, name in ((MAIN, "serve"), (MODULE, "main")):
+        if command[: len(start)] == start and len(command) > len(start):
+            return name, command[len(start) :]
+    return None
 
 
 if __name__ == "__main__":

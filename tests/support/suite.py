@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import unittest
 import warnings
 from collections.abc import Iterator
@@ -142,7 +143,16 @@ def work(folder: str, numbers: int, reports: int) -> None:
         result.report("found", "", sum(map(len, classes)))
         while 0 < (number := int.from_bytes(os.read(numbers, 2))) <= len(classes):
             unittest.TestSuite(classes[number - 1]).run(result)
+        _end_without_threads(result)
         result.report("finished", "a process of the tests")
+
+
+def _end_without_threads(result: "_Reporter") -> None:
+    """End at once where a test has left a thread behind, for which Python would wait for ever."""
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    if left != [threading.main_thread().name]:
+        result.report("addError", "a process of the tests", f"threads were left behind: {left}")
+        os._exit(1)
 
 
 def find_classes(folder: str) -> list[list[unittest.TestCase]]:

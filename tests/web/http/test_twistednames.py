@@ -38,8 +38,8 @@ NOT_IMPORTABLE = ("migrations", "__main__")
 """Alembic's environment, which Alembic alone can run; and what runs when it is imported."""
 
 
-PUBLIC = {"_replace"}
-"""Documented, of named tuples."""
+PUBLIC = {"_replace", "_JWKSD_COMPLETE"}
+"""Documented: of named tuples, and the variable of click's completion."""
 
 
 def is_private(name: str) -> bool:
