@@ -70,6 +70,19 @@ class PlanTests(TestCase):
         ended = plans.settle(ring, [], 0, SCHEDULE, {})
         self.assertEqual([(k.kid, k.until) for k in ended.keys], [("a", 210)])
 
+    def test_who_signs_next_and_when(self) -> None:
+        """Of an early rotation: the successor when it is known; none yet; or it is done."""
+        active, pending = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING, 50)
+        hurried = frozenset({"ES256"})
+        for ring, answer in (
+            (Ring((active, pending), hurried=hurried), ("b", 150)),
+            (Ring((active,), hurried=hurried), (None, 61 + SCHEDULE.propagation)),
+            (Ring((active, pending)), ("a", 60)),
+            (Ring((pending,)), (None, 60)),
+        ):
+            with self.subTest(ring=ring):
+                self.assertEqual(plans.next_signer(ring, "ES256", 60, SCHEDULE), answer)
+
     def test_the_change_to_come_is_told(self) -> None:
         """The takeover, the end of a retired key, or nothing that time alone would bring."""
         active, pending = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
