@@ -108,6 +108,13 @@ class ApplyTests(TestCase):
         self.assertEqual(after.keys[0].until, 1001 + SCHEDULE.retention)
         self.assertEqual(after.hurried, frozenset())
 
+    def test_a_takeover_ends_the_hurry_of_its_algorithm_alone(self) -> None:
+        """Whether it was asked for or came by itself, nothing else is hurried or stops being so."""
+        keys = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
+        for hurried in ({"RS256"}, {"RS256", "ES256"}):
+            after = plans.apply(Ring(keys, frozenset(hurried)), Activate("b"), 1000, SCHEDULE, {})
+            self.assertEqual(after.hurried, frozenset({"RS256"}))
+
     def test_a_retired_key_outlives_every_token_that_it_can_have_signed(self) -> None:
         """By the longest lifetime, and by the last exp that was counted, whichever is later."""
         ring = Ring((ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)))
