@@ -9,7 +9,9 @@ module, then, if it survives them, with those of its whole package. Survivors ar
 import argparse
 import ast
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 from cosmic_ray.commands.init import _all_work_items
 from cosmic_ray.mutating import mutate_and_test
@@ -34,8 +37,11 @@ LEFT_OUT = ("jwksd/stores/migrations/", "jwksd/__main__.py")
 BOUND = 0.9
 """Share of the mutants that tests must kill."""
 
-TIME = 120
-"""Seconds that a run of tests may take; a mutant that hangs is killed."""
+PATIENCE = 5
+"""How many times longer than without a mutant tests may take, before a mutant is said to hang."""
+
+LEAST_TIME = 10
+"""Seconds that they may take in any case."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,14 @@ def mirrors(module: Path) -> list[str]:
     return [*nearest, f"discover -s {folder} -t ."]
 
 
+@cache
+def limit(command: str) -> float:
+    """Seconds that these tests may take; they must pass as long as nothing is changed."""
+    began = monotonic()
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    return max(LEAST_TIME, PATIENCE * (monotonic() - began))
+
+
 def judge(mutant: MutationSpec) -> Verdict:
     """Try one, in the copy of the checkout that this process works in."""
     module = Path(mutant.module_path)
@@ -119,7 +133,7 @@ def judge(mutant: MutationSpec) -> Verdict:
     change = ""
     for tests in mirrors(module):
         command = f"{sys.executable} -W ignore -m unittest {tests} -f -q"
-        result = mutate_and_test([mutant], command, TIME)
+        result = mutate_and_test([mutant], command, limit(command))
         if result.test_outcome is not TestOutcome.SURVIVED:
             return Verdict(True, place, "")
         change = result.diff or ""
