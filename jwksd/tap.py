@@ -37,7 +37,7 @@ from jwksd.signals import StopSignals
 from jwksd.stores.opening import make_store
 from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
-from jwksd.web.http.admission import Admission, names, origin_of
+from jwksd.web.http.admission import Admission, host_names, origin_of
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, Root, make_root
 
@@ -163,7 +163,7 @@ def _make_policy(
     )
 
 
-def passed() -> float:
+def seconds_since_boot() -> float:
     """Return the seconds since the machine started, those that it slept through included."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
@@ -182,7 +182,7 @@ def _make_runtime(
     server: ServerSettings, reactor: Any, clock: IReactorTime | None, workers: _Workers
 ) -> tuple[Runtime, Dev | None]:
     """Return what issuers need of this process, and with ``--dev`` what ``/dev`` works on."""
-    steady = passed if clock is None else clock.seconds
+    steady = seconds_since_boot if clock is None else clock.seconds
     wall = reactor if clock is None else clock
     dev = Dev(DevClock(wall, steady), Faults(reactor)) if server.dev else None
     runtime = Runtime(
@@ -263,7 +263,7 @@ def _admission(server: ServerSettings, issuer: str, addresses: Sequence[IAddress
     allowed = [name.encode("ascii") for name in server.allowed_host]
     return Admission(
         check_host=local or server.dev or bool(allowed),
-        hosts=names([own.partition(b"://")[2], *allowed]),
+        hosts=host_names([own.partition(b"://")[2], *allowed]),
         issuer=own,
         cors_origins=frozenset(map(origin_of, server.cors_origin)),
     )

@@ -139,7 +139,7 @@ def _make(path: Path) -> None:
 
 
 @contextmanager
-def away() -> Iterator[None]:
+def as_store_away() -> Iterator[None]:
     """Turn what SQLAlchemy raises into StoreAway."""
     try:
         yield
@@ -150,7 +150,7 @@ def away() -> Iterator[None]:
 
 
 @contextmanager
-def undamaged() -> Iterator[None]:
+def as_damaged() -> Iterator[None]:
     """Turn what reading a row raises into StoreAway: the database is damaged."""
     try:
         yield

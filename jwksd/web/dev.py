@@ -162,7 +162,7 @@ class DevResource(JsonResource):
 
 
 class KeysResource(JsonResource):
-    """Every key with its state, its times and its use, as ``Issuer.describe_keys`` has them."""
+    """Every key with its state, its times and its use, as ``IKeyPolicy.describe`` returns them."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})

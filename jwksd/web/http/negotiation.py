@@ -41,8 +41,8 @@ def prefers(accept: bytes, wanted: bytes, default: bytes) -> bool:
     return quality(accept, wanted)[0] > quality(accept, default)[0]
 
 
-def names(accept: bytes, wanted: bytes, default: bytes) -> bool:
-    """Return whether the field names ``wanted``, and ``default`` has no higher quality."""
+def is_named(accept: bytes, wanted: bytes, default: bytes) -> bool:
+    """Return whether the field names ``wanted``, and gives ``default`` no higher quality."""
     wish, named = quality(accept, wanted)
     return named and wish > 0 and wish >= quality(accept, default)[0]
 

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IAddress
 
 from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
-from jwksd.web.http.admission import Admission, judge, names, origin_of
+from jwksd.web.http.admission import Admission, host_names, judge, origin_of
 from jwksd.web.http.site import Site
 from tests.support.fastpath import FastPathTestCase
 from tests.support.http import JWKS, Connection, get
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
-    hosts=names([b"issuer.example:8080", b"Jwksd", b"10.0.0.1", b"a b"]),
+    hosts=host_names([b"issuer.example:8080", b"Jwksd", b"10.0.0.1", b"a b"]),
     issuer=ISSUER,
     cors_origins=frozenset({APP}),
 )
@@ -116,7 +116,7 @@ class HostTests(TestCase):
 
     def test_a_server_without_names_of_its_own_has_those_of_the_machine(self) -> None:
         """And an issuer whose URL has no name adds none."""
-        for policy in (Admission(), Admission(hosts=names([b"", b"[::1", b"*"]))):
+        for policy in (Admission(), Admission(hosts=host_names([b"", b"[::1", b"*"]))):
             self.assertEqual(policy.hosts, {b"localhost"})
             self.assertFalse(self.is_let_in(b"", policy=policy))
 
