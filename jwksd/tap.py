@@ -61,8 +61,8 @@ class Runtime:
         reactor: real time, for timers that no clock of a developer moves.
         steady: seconds that have really passed, from any origin.
         boot: which start of the machine ``steady`` counts from.
-        run: works behind whatever else wants the processor, as RSA keys are made and checked.
-        run_signing: signs with slow keys; None signs them where everything else is done.
+        run: calls a function on a thread of low priority, as RSA keys are made.
+        run_signing: signs with slow keys on a thread; None signs with them on the reactor's.
         new_id: returns a fresh ``jti`` at each call.
     """
 
@@ -92,8 +92,8 @@ def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = N
     Args:
         settings: the values of all options.
         reactor: on which it runs.
-        clock: the wall clock of tokens and keys; None takes the reactor's. Whoever gives one
-            decides how time passes for them.
+        clock: the wall clock of tokens and keys, and the steady one too; None takes the reactor's,
+            and the machine's steady clock.
 
     Raises:
         StartUpRefused: what the settings need is not there.

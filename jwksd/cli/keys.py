@@ -44,7 +44,7 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as JSON, with times as NumericDates")
 @click.pass_obj
 def list_keys(clock: Clock, /, *, as_json: bool, **given: Any) -> None:
-    """Print which keys there are, in which state, and who still needs them."""
+    """Print which keys there are, in which state, and what they have signed."""
     with opened(issuer_settings(given), clock) as database:
         rows = _rows(database, clock())
     if as_json:
@@ -114,7 +114,7 @@ def rotate(clock: Clock, /, *, alg: str, **given: Any) -> None:
 
     def hurried(contents: Contents) -> Ring:
         if contents.ring.active(alg) is None:
-            raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list tells which are")
+            raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list shows which are")
         return rings.hurry(contents.ring, alg)
 
     with opened(issuer_settings(given), clock) as database:
@@ -173,7 +173,7 @@ def _published(contents: Contents, pair: KeyPair, now: float) -> Ring:
 
 def _revoked(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
     if ring.get(kid) is None:
-        raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list tells which do")
+        raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list shows them all")
     algorithms = sorted({key.alg for key in ring.keys})
     without = rings.revoke(ring, kid, now, schedule)
     return plans.settle(without, algorithms, now, schedule, {})
@@ -191,7 +191,7 @@ def _change(
 
 
 def _rows(database: "Database", now: float) -> list[dict[str, object]]:
-    """Return what is told of each key: those of the ring, then those that signed one token each."""
+    """Return a row for each key: those of the ring, then those that signed one token each."""
     contents = database.open()
     usage = database.count({})
     singles = {key.kid: key for key in contents.keys if key.expires is not None}

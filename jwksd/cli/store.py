@@ -81,7 +81,7 @@ def _open(
     from jwksd.stores.opening import open_database
 
     if settings.store == "memory":
-        raise WrongUse("this needs --store: a store in memory is its server's alone")
+        raise WrongUse("this needs --store: a store in memory belongs to its server")
     keychain = read_keychain(settings.kek_file, os.environ)
     database = open_database(settings.store, keychain, clock, private_keys=private_keys)
     file = database.file

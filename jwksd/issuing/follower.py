@@ -6,7 +6,7 @@ The laws of the follower:
 2. A shared store is read when it says that something changed, and every second in any case.
 3. A store that is away is read again every second. The log says once that it is away, and once that
    it is back. A read that began before it went away does not bring it back.
-4. Nobody waits long for a store that does not answer: what is known by then has to do.
+4. Nobody waits long for a store that does not answer: a caller then goes on with what is known.
 5. A store with a lower version than before was restored from a backup, or its standby took over
    without the last changes. What it holds now is the truth, and all of it is read.
 """
@@ -112,7 +112,7 @@ class Follower:
         await waiter.addTimeout(longest, self._reactor, lambda result, timeout: None)
 
     async def kept(self, call: "Deferred[T]") -> T:
-        """Return what a call of the store answers.
+        """Wait for a call of the store, and return its result.
 
         Raises:
             StoreAway: the call failed; the store is away from now on, until a read succeeds.

@@ -310,13 +310,13 @@ class Database:
         """Check that the database is whole and can be written to.
 
         Raises:
-            StoreAway: it is not, or it cannot.
+            StoreAway: it is damaged, or cannot be written to.
         """
         if self.is_sqlite:
             self._check_file()
         with self._writing() as connection:
             self._check_clock(connection)
-            # A key in a state that nobody asks for would be missed, and replaced.
+            # A key in a state that no query asks for would not be found, and be replaced.
             unknown = keys.c.state.not_in([*_RING_STATES, SINGLE, GONE])
             kid = connection.scalar(select(keys.c.kid).where(unknown))
             if kid is not None:

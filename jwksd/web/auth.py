@@ -1,4 +1,4 @@
-"""POST /auth: a token for whoever asks, and whatever token they ask for."""
+"""POST /auth: a token as the client asks for it."""
 
 import json
 import re

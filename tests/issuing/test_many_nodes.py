@@ -278,7 +278,7 @@ class RotatingTests(NodesTestCase):
         self.clock.advance(100)
         self.mint(self.a, lifetime=SCHEDULE.max_lifetime - 102)
         refused = self.refusal(self.a, lifetime=SCHEDULE.max_lifetime)
-        self.assertIn("another node may have replaced", refused.detail)
+        self.assertIn("another server may have replaced", refused.detail)
         self.clock.pump([60.0] * (SCHEDULE.max_lifetime // 60 + 2))
         self.refusal(self.a, lifetime=1)
         self.store.away = False

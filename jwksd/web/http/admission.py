@@ -150,6 +150,6 @@ def _wrong_host(host: bytes) -> str:
 def _cross_site(origins: Sequence[bytes]) -> str:
     origin = b", ".join(origins)[:_LONGEST_HOST].decode("ascii", "backslashreplace")
     return (
-        f"a page of another origin ({origin or 'not told'}) may not do this; start the server with"
+        f"a page of another origin ({origin or 'unknown'}) may not do this; start the server with"
         " --cors-origin and its origin to let it"
     )
