@@ -19,7 +19,7 @@ from tests.support.operators import OperatorTestCase
 
 
 class ListTests(OperatorTestCase):
-    def test_json_tells_what_the_servers_tell(self) -> None:
+    def test_json_has_what_the_servers_describe(self) -> None:
         """Every key of the ring, with its state, times and what it has signed."""
         server = self.serve()
         self.sign(server, int(self.clock.seconds()) + 60)

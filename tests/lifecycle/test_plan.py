@@ -70,7 +70,7 @@ class PlanTests(TestCase):
         ended = plans.settle(ring, [], 0, SCHEDULE, {})
         self.assertEqual([(k.kid, k.until) for k in ended.keys], [("a", 210)])
 
-    def test_the_change_to_come_is_told(self) -> None:
+    def test_the_change_to_come_is_known(self) -> None:
         """The takeover, the end of a retired key, or nothing that time alone would bring."""
         active, pending = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
         for keys, at in (

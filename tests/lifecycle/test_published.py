@@ -104,7 +104,7 @@ class PublishedKeysTests(TestCase):
         self.assertEqual(len(store), 10)
         self.assertLessEqual(max(leftovers(store)), 21)
 
-    def test_seconds_of_keys_that_were_removed_are_let_go_of(self) -> None:
+    def test_seconds_of_keys_that_were_removed_are_dropped(self) -> None:
         """Where keys come and are withdrawn before their end, the schedule stays small."""
         store = PublishedKeys()
         store.add(key("first", expires=5))

@@ -50,7 +50,7 @@ class StoreTests(SecretsTestCase):
                     line, f"jwksd: --store needs {missing}: python -m pip install 'jwksd[sql]'"
                 )
 
-    def test_a_password_is_never_told(self) -> None:
+    def test_a_password_is_never_shown(self) -> None:
         """Neither where the URL cannot be read, nor where nobody answers."""
         for rest, said in (
             (f"user:{SECRET}@127.0.0.1:1/jwksd", "--store cannot be used"),
