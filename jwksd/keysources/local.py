@@ -1,4 +1,4 @@
-"""KeySource: keys made and warmed on worker threads of this process, ahead of demand.
+"""KeySource: keys made ahead of demand, on worker threads of this process.
 
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
