@@ -84,7 +84,7 @@ class Follower:
         Raises:
             StartUpRefused: the store cannot be used.
         """
-        contents: Contents = self._store.open()
+        contents = self._store.open()
         self.version = contents.version
         self._seen = self._reactor.seconds()
         return contents
@@ -140,9 +140,7 @@ class Follower:
         self._reading = True
         waiting, self._waiting = self._waiting, Waiters()
         began, since = self._reactor.seconds(), self.version
-        reading: Deferred[Contents | None] = self._store.read(
-            None if since == _NOTHING_KNOWN else since, self._known()
-        )
+        reading = self._store.read(None if since == _NOTHING_KNOWN else since, self._known())
         read = reading.addCallback(self._read, began, since).addErrback(self._failed)
         read.addCallback(lambda _: self._done(waiting))
 
@@ -156,7 +154,7 @@ class Follower:
         if contents.version < since:
             self._log.warn("the store is older than it was, as if restored; all of it is read")
             self.version = _NOTHING_KNOWN
-            again: Deferred[Contents | None] = self._store.read(None, self._known())
+            again = self._store.read(None, self._known())
             return again.addCallback(self._read, began, _NOTHING_KNOWN)
         if contents.version > self.version:
             self.version = contents.version
