@@ -43,8 +43,8 @@ def prefers(accept: bytes, wanted: bytes, default: bytes) -> bool:
 
 def is_named(accept: bytes, wanted: bytes, default: bytes) -> bool:
     """Return whether the field names ``wanted``, and gives ``default`` no higher quality."""
-    wish, named = quality(accept, wanted)
-    return named and wish > 0 and wish >= quality(accept, default)[0]
+    own, named = quality(accept, wanted)
+    return named and own > 0 and own >= quality(accept, default)[0]
 
 
 def none_match(field: bytes, etag: bytes) -> bool:
