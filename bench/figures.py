@@ -1,4 +1,4 @@
-"""The figures, part by part; docs/benchmarks.md tells what each is."""
+"""The figures, part by part; docs/benchmarks.md says what each is."""
 
 import asyncio
 import os

@@ -2,7 +2,7 @@
 
 Making 10,000 RSA keys would take minutes. Here a key's public half is a random number, all of them
 sign with one real key, and the server around them is the real one: site, resource tree, issuer and
-key store. Each mint advances the issuer's clock by one second, and a key lives as many seconds as
+key policy. Each mint advances the issuer's clock by one second, and a key lives as many seconds as
 there are to be keys: from then on every mint publishes one key and forgets another.
 """
 

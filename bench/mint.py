@@ -107,8 +107,8 @@ class Phases:
             self.disturbed += 1
         return result
 
-    def tell(self, report: Report) -> None:
-        """Say how often others were in the way."""
+    def write(self, report: Report) -> None:
+        """Write how often other processes disturbed a measurement."""
         if self.disturbed:
             report.note(
                 f"{self.disturbed} times others took over {DISTURBANCE:.0%} of the processors;"
@@ -124,7 +124,7 @@ def time_throughput(report: Report, samples: Samples) -> tuple[list[float], list
         for _ in range(samples.rounds):
             bare.append(phases.undisturbed(lambda: BareKeys(samples.tokens).seconds()))
             minted.append(phases.undisturbed(lambda: _time_tokens(daemon, samples)))
-    phases.tell(report)
+    phases.write(report)
     return bare, minted
 
 
@@ -169,7 +169,7 @@ def measure_latency(report: Report, samples: Samples) -> None:
         f"p50 {percentiles[499]:.1f} ms, p90 {percentiles[899]:.1f} ms,"
         f" p99.9 {percentiles[998]:.1f} ms, longest {1000 * max(seconds):.1f} ms"
     )
-    Phases(daemon, disturbed).tell(report)
+    Phases(daemon, disturbed).write(report)
 
 
 def _time_fetches(daemon: Daemon, samples: Samples) -> list[float]:

@@ -75,7 +75,7 @@ def _is_ours(group: Group, name: str) -> bool:
 
 
 def _ratios(group: Group, name: str) -> Sequence[str]:
-    """What is told behind the bar of one that is compared with another."""
+    """The label behind the bar of one that is compared with another."""
     return [
         f"{group.value(figure):.2f} × {figure.over}"  # noqa: RUF001
         for figure in group.figures

@@ -126,7 +126,7 @@ def options() -> str:
 
 @contextmanager
 def jwksd(name: str, cores: Sequence[int], *arguments: str) -> Iterator[Server]:
-    """A jwksd with a full reserve, that keeps no access log if it can be told so."""
+    """A jwksd with a full reserve, without an access log where it has that option."""
     quiet = ["--no-access-log"] if "--no-access-log" in options() else []
     with running(*quiet, *arguments, prefix=pinned(*cores)) as daemon:
         daemon.wait_until_idle()

@@ -143,7 +143,7 @@ class Overloaded(JwksdError):
 
 
 class TooManyWaiting(Overloaded):
-    """As many requests as may, ``bound``, wait for ``what``."""
+    """``bound`` requests wait for ``what`` already, and no more may."""
 
     slug = "too-many-waiting"
     title = "Too many requests wait for a key"
@@ -243,7 +243,7 @@ class StartUpRefused(JwksdError, SystemExit):
     slug = "start-up-refused"
     title = "Start-up refused"
     exit_code: ClassVar[int] = 1
-    """With which the ``jwksd`` command ends; under twistd it is 1 always."""
+    """The exit code of the ``jwksd`` command; under twistd it is always 1."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

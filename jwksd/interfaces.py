@@ -45,8 +45,8 @@ class IStore(Interface):
     """Where keys are kept, and the one place where they change.
 
     Every change makes a new version. What a call has acknowledged is kept, as durably as the store
-    keeps anything. Every Deferred may fail with StoreAway: then nothing is known of the change, and
-    ``read`` tells what became of it when the store is back.
+    keeps anything. Every Deferred may fail with StoreAway: then it is not known whether the change
+    was made, until a ``read`` after the store is back shows it.
     """
 
     shared: bool = Attribute("Whether others may change it: another process, another machine.")
@@ -56,19 +56,20 @@ class IStore(Interface):
     at_once: bool = Attribute("Whether every call is done when it returns, and none ever fails.")
 
     def open() -> Contents:
-        """Return everything. The one call that blocks: before anything is served.
+        """Return everything. The only call that blocks; made before anything is served.
 
         Raises:
             StartUpRefused: the store cannot be used, with what to do about it.
         """
 
     def close() -> "Deferred[None]":
-        """Close it; the Deferred fires when nothing of it runs any more."""
+        """Close the store; the Deferred fires when none of its threads runs any more."""
 
     def read(since: int | None, known: Collection[str]) -> "Deferred[Contents | None]":
-        """Return what has changed since a version, or None for nothing; of None, everything.
+        """Return what has changed since a version, or None where nothing has.
 
-        The private halves of ``known`` kids are left out.
+        Where ``since`` is None, return everything. The private halves of ``known`` kids are left
+        out.
         """
 
     def swap(
@@ -122,7 +123,7 @@ class IKeyPolicy(Interface):
         """Begin to work; timers may be set from now on."""
 
     def stop() -> "Deferred[None]":
-        """Leave nothing in the reactor, and let go of every private half and of the store."""
+        """Leave nothing in the reactor, destroy every private half, and close the store."""
 
     async def refresh() -> None:
         """Have ``keys`` hold all that was published anywhere before this call, if the store can be
@@ -136,7 +137,7 @@ class IKeyPolicy(Interface):
         """
 
     async def sign(alg: str, seal: Seal, *, sound: bool = True) -> Token:
-        """Return a token sealed with the right key, which is published before.
+        """Return a token sealed with the right key, which is published before this returns.
 
         A token that is not ``sound`` is wrong on purpose: the self-check does not look at it.
 
@@ -170,7 +171,7 @@ class IKeyPolicy(Interface):
         """
 
     async def describe() -> Mapping[str, object]:
-        """Describe every key: its state, since and until when, and who still needs it.
+        """Describe every key: its state, since and until when, and what it has signed.
 
         Returns ``policy``, its name; ``next_change``, a NumericDate or None; and ``keys``, the
         members of a ``KeyStatus`` for each.

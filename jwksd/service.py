@@ -4,7 +4,7 @@ The laws of the start:
 1. Ports are bound first, for the issuer's name may need the port; then the issuer and what answers
    for it are made; then the store is opened. All of it is one turn of the reactor, so no connection
    is accepted before all is there.
-2. What cannot be had raises StartUpRefused, and every port is let go of.
+2. What cannot be had raises StartUpRefused, and every port is released.
 3. No thread is started before ``startService``: twistd may fork before it.
 """
 

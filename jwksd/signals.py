@@ -1,7 +1,7 @@
 """StopSignals: the first signal stops the server in order, and those that follow change nothing.
 
 Twisted's reactor takes every SIGTERM and Ctrl-C for a call of ``stop``, and each call but the
-first raises. So one handler stands before the reactor's, and lets the first signal through.
+first raises. So our handler takes the place of the reactor's, and passes on the first signal only.
 """
 
 import signal
@@ -15,7 +15,7 @@ _SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SI
 
 
 class StopSignals(Service):
-    """Stands before those handlers of signals that are the reactor's; others are left alone."""
+    """Takes the place of the reactor's handlers of signals; others are left alone."""
 
     def __init__(self, reactor: IReactorCore) -> None:
         self._reactor = reactor
@@ -28,7 +28,7 @@ class StopSignals(Service):
         self._reactor.callWhenRunning(self._take_over)
 
     def stopService(self) -> None:
-        """Give the signals back to the reactor, unless one of them is why this stops."""
+        """Give the signals back to the reactor, unless the server stops because of one."""
         super().stopService()
         if self._received:
             return

@@ -37,7 +37,7 @@ from jwksd.signals import StopSignals
 from jwksd.stores.opening import make_store
 from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
-from jwksd.web.http.admission import Admission, names, origin_of
+from jwksd.web.http.admission import Admission, host_names, origin_of
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, Root, make_root
 
@@ -61,8 +61,8 @@ class Runtime:
         reactor: real time, for timers that no clock of a developer moves.
         steady: seconds that have really passed, from any origin.
         boot: which start of the machine ``steady`` counts from.
-        run: works behind whatever else wants the processor, as RSA keys are made and checked.
-        run_signing: signs with slow keys; None signs them where everything else is done.
+        run: calls a function on a thread of low priority, as RSA keys are made.
+        run_signing: signs with slow keys on a thread; None signs with them on the reactor's.
         new_id: returns a fresh ``jti`` at each call.
     """
 
@@ -92,8 +92,8 @@ def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = N
     Args:
         settings: the values of all options.
         reactor: on which it runs.
-        clock: the wall clock of tokens and keys; None takes the reactor's. Whoever gives one
-            decides how time passes for them.
+        clock: the wall clock of tokens and keys, and the steady one too; None takes the reactor's,
+            and the machine's steady clock.
 
     Raises:
         StartUpRefused: what the settings need is not there.
@@ -163,7 +163,7 @@ def _make_policy(
     )
 
 
-def passed() -> float:
+def seconds_since_boot() -> float:
     """Return the seconds since the machine started, those that it slept through included."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
@@ -182,7 +182,7 @@ def _make_runtime(
     server: ServerSettings, reactor: Any, clock: IReactorTime | None, workers: _Workers
 ) -> tuple[Runtime, Dev | None]:
     """Return what issuers need of this process, and with ``--dev`` what ``/dev`` works on."""
-    steady = passed if clock is None else clock.seconds
+    steady = seconds_since_boot if clock is None else clock.seconds
     wall = reactor if clock is None else clock
     dev = Dev(DevClock(wall, steady), Faults(reactor)) if server.dev else None
     runtime = Runtime(
@@ -263,7 +263,7 @@ def _admission(server: ServerSettings, issuer: str, addresses: Sequence[IAddress
     allowed = [name.encode("ascii") for name in server.allowed_host]
     return Admission(
         check_host=local or server.dev or bool(allowed),
-        hosts=names([own.partition(b"://")[2], *allowed]),
+        hosts=host_names([own.partition(b"://")[2], *allowed]),
         issuer=own,
         cors_origins=frozenset(map(origin_of, server.cors_origin)),
     )

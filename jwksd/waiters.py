@@ -2,7 +2,7 @@
 
 The laws of the queue:
 1. The one who has waited longest is served first.
-2. One who cancels leaves the queue at once, and costs nobody else a turn.
+2. One who cancels leaves the queue at once; nobody else loses a turn by that.
 3. A call serves those who wait when it begins. Those who come during it wait for the next call.
 """
 

@@ -1,4 +1,4 @@
-"""The documents: every command in them is run, every link leads somewhere, every option is told."""
+"""The documents: commands are run, links lead somewhere, every option is there."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
 def commands(document: Path) -> list[str]:
-    """The shell blocks of a document; those of one are a story, told by ``test_operations``."""
+    """The shell blocks of a document, but of operations.md, which ``test_operations`` runs."""
     if document.name == "operations.md":
         return []
     return _BLOCK.findall(document.read_text("utf-8"))
@@ -87,14 +87,14 @@ class DocumentTests(TestCase):
             with self.subTest(block=block):
                 resolve({}, {}, tomllib.loads(block))
 
-    def test_the_readme_tells_every_option(self) -> None:
+    def test_the_readme_has_every_option(self) -> None:
         """Each option, and no other, stands in its table."""
         told = set(
             re.findall(r"^\| `--([a-z-]+)`", (CHECKOUT / "README.md").read_text("utf-8"), re.M)
         )
         self.assertEqual(told, {option.name for option in OPTIONS} | {"config"})
 
-    def test_the_reference_tells_every_problem(self) -> None:
+    def test_the_reference_has_every_problem(self) -> None:
         """Each error that can be answered has its slug and status in the HTTP reference."""
         text = (CHECKOUT / "docs" / "http-api.md").read_text("utf-8")
         internal = {
@@ -111,7 +111,7 @@ class DocumentTests(TestCase):
                     self.assertRegex(text, rf"\| {error.status} \|[^\n]*`{error.slug}`")
 
     def test_the_changelog_has_this_version(self) -> None:
-        """What is released is told."""
+        """What is released has an entry."""
         self.assertIn(f"## {__version__} ", (CHECKOUT / "CHANGELOG.md").read_text("utf-8"))
 
 

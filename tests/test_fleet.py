@@ -133,7 +133,7 @@ class FleetTests(TestCase):
                 self.check(event, cdn=False)
 
     def test_edges_ask_as_often_for_verifiers_that_are_counted(self) -> None:
-        """So it is behind a CDN that collapses requests and tells the age of its copies."""
+        """So it is behind a CDN that collapses requests and gives the age of its copies."""
         for event in fleet.EVENTS:
             with self.subTest(event=event):
                 self.check(event, cdn=True)
@@ -211,7 +211,7 @@ class DocumentTests(TestCase):
             self.assertIn(row, text)
         self.assertEqual(fleet.requests_per_second(300, 60), 5)
 
-    def test_the_simulation_is_told_as_it_comes_out(self) -> None:
+    def test_the_document_has_what_the_simulation_finds(self) -> None:
         """Events, 304s and rates of the document are those of a new run, within 5 %."""
         head, *told = self.table("fleet")
         self.assertEqual(head, fleet.HEAD)
@@ -223,7 +223,7 @@ class DocumentTests(TestCase):
         self.assertEqual([row[1] for row in told], [*fleet.EVENTS] * 2)
 
     def test_the_bytes_of_keys_are_the_servers(self) -> None:
-        """Each algorithm's sets are as large as the document says; it tells of all three sizes."""
+        """Each algorithm's sets are as large as the document says; it has all three sizes."""
         _, *rows = self.table("keysets")
         self.assertEqual(len(rows), 9)
         for algorithm, keys, each, size, *_ in rows:

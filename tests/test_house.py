@@ -83,7 +83,7 @@ class ImportTests(TestCase):
                 self.assertEqual(outside & IMPURE, set(), name)
 
     def test_the_reactor_is_imported_in_functions_of_the_edges_only(self) -> None:
-        """Importing jwksd installs no reactor, so whoever embeds it can choose one."""
+        """Importing jwksd installs no reactor, so a program that embeds it can choose one."""
         for name, path in house.modules().items():
             reactor = "twisted.internet.reactor"
             self.assertNotIn(reactor, house.imports(path, nested=False), name)

@@ -73,7 +73,7 @@ class CommandTests(ProcessTestCase):
                     self.assertIn("Main loop terminated", output)
                     self.assertFalse(is_open(port))
 
-    def test_whoever_reads_the_greeting_may_send_a_signal(self) -> None:
+    def test_after_the_greeting_a_signal_may_be_sent(self) -> None:
         """Or several: from then on the stop is in order, and happens once. Here the signals come
         while the greeting is being written."""
         program = (
@@ -190,7 +190,7 @@ class TwistdTests(ProcessTestCase):
         self.assertIn("Server Shut Down", self.log.read_text())
         self.assertNotIn("Traceback", self.log.read_text())
 
-    def test_a_daemon_that_cannot_listen_is_told_of(self) -> None:
+    def test_a_daemon_that_cannot_listen_says_so(self) -> None:
         """Whoever starts it gets the reason and a non-zero exit code, and no daemon stays."""
         busy = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         process = self.start(*TWISTD, *self.files, "jwksd", "--port", str(busy))
@@ -298,7 +298,7 @@ class RefusalTests(EndTestCase):
 
 class OptionTests(ProcessTestCase):
     def test_flag_over_environment_over_file_over_default(self) -> None:
-        """The lifetime of a token tells which of them was heard."""
+        """The lifetime of a token shows which of them was read."""
         config = self.folder / "jwksd.toml"
         config.write_text("lifetime = '15m'\nissuer = 'https://issuer.example'\n")
         file, variable, flag = ["--config", str(config)], {"JWKSD_LIFETIME": "20m"}, "--lifetime"
@@ -440,7 +440,7 @@ class SelfTestTests(ProcessTestCase):
                 self.assertEqual(report.count(" ... ok\n") > 0, "-v" in names)
 
     def test_nothing_run_is_not_ok(self) -> None:
-        """Neither by a name that no test has, nor where each is skipped; the last line tells."""
+        """Neither by a name that no test has, nor where each is skipped; the last line says so."""
         (self.folder / "test_skipped.py").write_text(
             "from unittest import TestCase, skip\n"
             "from twisted.trial.unittest import SynchronousTestCase\n"

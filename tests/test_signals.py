@@ -10,7 +10,7 @@ from jwksd.signals import StopSignals
 
 
 class Reactor:
-    """As much of a reactor as handles signals, and runs when it is told to."""
+    """As much of a reactor as handles signals, and runs on demand."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -58,7 +58,7 @@ class StopSignalsTests(SynchronousTestCase):
         self.assertEqual(signal.getsignal(signal.SIGTERM), signal.SIG_IGN)
 
     def test_stopped_without_a_signal_it_gives_them_back(self) -> None:
-        """To whoever runs the reactor on, and also if it never ran while the service did."""
+        """To a program that runs the reactor on, and also if it never ran while the service did."""
         for runs in (True, False):
             with self.subTest(runs=runs):
                 reactor = Reactor()

@@ -1,4 +1,4 @@
-"""``main.py --test`` without names: several processes, and what goes wrong in any is told."""
+"""``main.py --test`` without names: several processes, and what goes wrong in any is reported."""
 
 import re
 import subprocess
@@ -62,7 +62,7 @@ class SuiteTests(TestCase):
             report, r"\A[^\n]+--test-all[^\n]+\n\.{8}\n-+\nRan 8 tests in [0-9.]+s\n\nOK\n\Z"
         )
 
-    def test_whatever_fails_is_told_with_its_name_and_reason(self) -> None:
+    def test_each_failure_is_reported_with_its_name_and_reason(self) -> None:
         """Failures, errors, parts of a test, fixtures, and modules that cannot be imported."""
         code, report = self.report(one=PASSING, two=FAILING, three="import nonsense")
         self.assertEqual(code, 1, report)

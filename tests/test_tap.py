@@ -101,7 +101,7 @@ class OptionsTests(SynchronousTestCase):
                 options("--version")
             self.assertEqual((out.getvalue(), caught.exception.code), (f"jwksd {__version__}\n", 0))
 
-    def test_the_help_tells_the_defaults(self) -> None:
+    def test_the_help_has_the_defaults(self) -> None:
         """Every option stands in the help."""
         text = " ".join(str(Options()).split())
         for part in (
@@ -377,7 +377,7 @@ class DaemonTests(TestCase):
         self.assertEqual((answer.code, await answer.json()), (200, {"keys": []}))
         await service.stopService()
 
-    async def test_whoever_embeds_it_gives_it_a_clock(self) -> None:
+    async def test_a_program_that_embeds_it_gives_it_a_clock(self) -> None:
         """The times of tokens, and what they verify with, are those of that clock."""
         clock = Clock()
         clock.advance(1_000_000)

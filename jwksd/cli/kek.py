@@ -6,7 +6,7 @@ import click
 from jwcrypto.jwk import JWK
 
 from jwksd.cli.parsing import Group
-from jwksd.cli.store import issuer_settings, opened, store_options
+from jwksd.cli.store import Clock, issuer_settings, opened, store_options
 from jwksd.jose.envelopes import write_kek
 
 
@@ -26,13 +26,14 @@ def new() -> None:
     short_help="Encrypt private keys under the first one.",
 )
 @store_options
-def rewrap(**given: Any) -> None:
+@click.pass_obj
+def rewrap(clock: Clock, /, **given: Any) -> None:
     """Encrypt every private key in the store under the first key-encryption key of FILE.
 
     The keys that they are under now must be in FILE too, and in those of the servers. It can be
     broken off and run again.
     """
-    with opened(issuer_settings(given), private_keys=True) as database:
+    with opened(issuer_settings(given), clock, private_keys=True) as database:
         database.open()
         keychain = database.keychain
         assert keychain is not None  # noqa: S101  # a store with private keys is not opened without

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jwksd.cli.parsing import Command, Group, file_name, table_option
-from jwksd.cli.store import issuer_settings, opened, store_options
+from jwksd.cli.store import Clock, issuer_settings, opened, store_options
 from jwksd.config.options import BY_NAME
 from jwksd.errors import StartUpRefused
 from jwksd.jose.importing import read_private_key
@@ -25,9 +25,6 @@ from jwksd.lifecycle.status import KeyStatus
 
 if TYPE_CHECKING:
     from jwksd.stores.database import Database
-
-Clock = Callable[[], float]
-"""Returns the time, a NumericDate. It is the object of click's context."""
 
 _TRIES = 10
 """How often a change is tried again when a server has changed the ring meanwhile."""
@@ -47,8 +44,8 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as JSON, with times as NumericDates")
 @click.pass_obj
 def list_keys(clock: Clock, /, *, as_json: bool, **given: Any) -> None:
-    """Print which keys there are, in which state, and who still needs them."""
-    with opened(issuer_settings(given)) as database:
+    """Print which keys there are, in which state, and what they have signed."""
+    with opened(issuer_settings(given), clock) as database:
         rows = _rows(database, clock())
     if as_json:
         click.echo(json.dumps({"keys": rows}))
@@ -70,7 +67,7 @@ def list_keys(clock: Clock, /, *, as_json: bool, **given: Any) -> None:
 def export_public(clock: Clock, /, **given: Any) -> None:
     """Print the JWK Set that the servers publish: public halves only."""
     published = PublishedKeys()
-    with opened(issuer_settings(given)) as database:
+    with opened(issuer_settings(given), clock) as database:
         for key in database.open().keys:
             published.add(key)
     published.expire(clock())
@@ -94,7 +91,7 @@ def import_key(clock: Clock, /, *, path: str, algorithm: str | None, **given: An
     after those that were pending before it.
     """
     settings = issuer_settings(given)
-    with opened(settings, private_keys=True, makes_store=True) as database:
+    with opened(settings, clock, private_keys=True, makes_store=True) as database:
         pair = _read_pair(path, algorithm)
         if pair.alg not in settings.alg:
             raise StartUpRefused(
@@ -108,7 +105,8 @@ def import_key(clock: Clock, /, *, path: str, algorithm: str | None, **given: An
 @keys.command(options_metavar="--store URL", short_help="Replace a key as soon as that is safe.")
 @store_options
 @click.argument("alg", metavar="ALG")
-def rotate(*, alg: str, **given: Any) -> None:
+@click.pass_obj
+def rotate(clock: Clock, /, *, alg: str, **given: Any) -> None:
     """Have the pending key of an algorithm take over as soon as every cache can know it.
 
     The servers see to that.
@@ -116,10 +114,10 @@ def rotate(*, alg: str, **given: Any) -> None:
 
     def hurried(contents: Contents) -> Ring:
         if contents.ring.active(alg) is None:
-            raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list tells which are")
+            raise StartUpRefused(f"no {alg:.60} key is active; jwksd keys list shows which are")
         return rings.hurry(contents.ring, alg)
 
-    with opened(issuer_settings(given)) as database:
+    with opened(issuer_settings(given), clock) as database:
         _change(database, hurried)
     click.echo(f"the {alg} key is replaced as soon as that is safe")
 
@@ -150,7 +148,7 @@ def revoke(clock: Clock, /, *, kid: str, **given: Any) -> None:
     """
     settings = issuer_settings(given)
     schedule = settings.schedule()
-    with opened(settings) as database:
+    with opened(settings, clock) as database:
         if kid in {key.kid for key in database.open().keys if key.expires is not None}:
             database.withdraw([kid])
         else:
@@ -175,7 +173,7 @@ def _published(contents: Contents, pair: KeyPair, now: float) -> Ring:
 
 def _revoked(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
     if ring.get(kid) is None:
-        raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list tells which do")
+        raise StartUpRefused(f"no key has the kid {kid!r:.60}; jwksd keys list shows them all")
     algorithms = sorted({key.alg for key in ring.keys})
     without = rings.revoke(ring, kid, now, schedule)
     return plans.settle(without, algorithms, now, schedule, {})
@@ -193,7 +191,7 @@ def _change(
 
 
 def _rows(database: "Database", now: float) -> list[dict[str, object]]:
-    """Return what is told of each key: those of the ring, then those that signed one token each."""
+    """Return a row for each key: those of the ring, then those that signed one token each."""
     contents = database.open()
     usage = database.count({})
     singles = {key.kid: key for key in contents.keys if key.expires is not None}

@@ -103,7 +103,7 @@ def table_option(
 ) -> Callable[[F], F]:
     """Return a decorator that gives a command an option of the table.
 
-    Its value is the text as it stands: how it is read, and what else may set it, the table says.
+    click hands over its text as given; ``config`` reads it, as it reads variables and the file.
 
     Args:
         option: the row.

@@ -1,4 +1,4 @@
-"""What every command on a store has: the options that say which it is, and its opening.
+"""What all commands on a store share: the options that name the store, and how it is opened.
 
 The options, variables and file are those of the servers: what they read counts here too.
 """
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from jwksd.stores.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Clock = Callable[[], float]
+"""Returns the time, a NumericDate. It is the object of click's context."""
 
 
 def store_options(function: F) -> F:
@@ -42,12 +45,17 @@ def issuer_settings(given: Mapping[str, Any]) -> IssuerSettings:
 
 @contextmanager
 def opened(
-    settings: IssuerSettings, *, private_keys: bool = False, makes_store: bool = False
+    settings: IssuerSettings,
+    clock: Clock,
+    *,
+    private_keys: bool = False,
+    makes_store: bool = False,
 ) -> "Iterator[Database]":
     """Open the store for as long as a command works on it.
 
     Args:
         settings: where it is, and the key-encryption keys.
+        clock: returns the time, a NumericDate.
         private_keys: whether the command reads or writes private keys.
         makes_store: whether it makes the store where there is none.
 
@@ -56,7 +64,7 @@ def opened(
         StartUpRefused: it cannot be done, with what to do about it.
         StoreUnreachable: the store is away, or cannot be used.
     """
-    database = _open(settings, private_keys=private_keys, makes_store=makes_store)
+    database = _open(settings, clock, private_keys=private_keys, makes_store=makes_store)
     try:
         yield database
     except StoreAway as error:
@@ -67,13 +75,15 @@ def opened(
         database.close()
 
 
-def _open(settings: IssuerSettings, *, private_keys: bool, makes_store: bool) -> "Database":
+def _open(
+    settings: IssuerSettings, clock: Clock, *, private_keys: bool, makes_store: bool
+) -> "Database":
     from jwksd.stores.opening import open_database
 
     if settings.store == "memory":
-        raise WrongUse("this needs --store: a store in memory is its server's alone")
+        raise WrongUse("this needs --store: a store in memory belongs to its server")
     keychain = read_keychain(settings.kek_file, os.environ)
-    database = open_database(settings.store, keychain, private_keys=private_keys)
+    database = open_database(settings.store, keychain, clock, private_keys=private_keys)
     file = database.file
     if file is not None and not file.exists() and not makes_store:
         raise StartUpRefused(f"there is no store {file} yet")

@@ -159,7 +159,7 @@ OPTION_GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "store",
             values.store,
-            "memory, sqlite:///PATH, or postgresql://USER@HOST/NAME for many nodes",
+            "memory, sqlite:///PATH, or postgresql://USER@HOST/NAME for many servers",
             secret=True,
         ),
         Option(
@@ -172,7 +172,7 @@ OPTION_GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "outage",
             values.duration_or_zero,
-            "rotating: how long a node signs on while the store is away",
+            "rotating: how long a server signs on while the store is away",
         ),
     ),
     "Logs": (Option("no-access-log", values.flag, "write no line for each request"),),

@@ -1,6 +1,6 @@
-"""What is read from files that are secrets, and the key-encryption keys among it.
+"""Secrets that are read from files, such as key-encryption keys.
 
-One check for all of them: whoever else may read the file makes it no secret.
+All of them pass one check: a file that others may read is refused.
 """
 
 from collections.abc import Mapping, Sequence

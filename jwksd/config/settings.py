@@ -176,7 +176,8 @@ def _check_reuse_port(settings: Settings) -> None:
 
 
 _ADDRESS = frozenset({"port", "interface", "listen"})
-"""These say where to listen; the source that says it overrules all of what others say of it."""
+"""The options that say where to listen. The source that has one of them overrules all of them in
+sources of lower rank."""
 
 
 def _check_address(source: Mapping[str, object]) -> None:

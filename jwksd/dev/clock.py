@@ -1,7 +1,7 @@
-"""DevClock: a clock that a developer may stop, set and push; timers follow it.
+"""DevClock: a clock that a developer may freeze, set and advance; timers follow it.
 
-Real time goes on, and with it the network; only what is given this clock is moved. While it stands
-no timer of it runs; when it jumps forward, those that are due run at once, in order.
+Real time goes on, and with it the network; only what is given this clock is moved. While it is
+frozen, none of its timers runs; when it jumps forward, those that are due run at once, in order.
 
 A clock that is advanced is a server that slept: time has passed. A clock that is set, or released,
 is one that was wrong: ``steady``, the time that has passed, does not move.
@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 @implementer(IReactorTime)
 class DevClock:
-    """The time of ``reactor``, shifted by ``offset`` seconds, or standing still."""
+    """The time of ``reactor``, shifted by ``offset`` seconds, or frozen."""
 
     def __init__(self, reactor: IReactorTime, steady: Callable[[], float] | None = None) -> None:
         self._reactor = reactor
@@ -31,7 +31,7 @@ class DevClock:
 
     @property
     def frozen(self) -> bool:
-        """Whether it stands still."""
+        """Whether it is frozen."""
         return self._frozen_at is not None
 
     @property
@@ -47,7 +47,7 @@ class DevClock:
 
     def steady(self) -> float:
         """Seconds that have passed, from any origin: those of real time, and those it was advanced
-        by, without those that it stood still."""
+        by, without those for which it was frozen."""
         if self._frozen_at is not None:
             return self._steady_frozen_at
         return self._real_steady() + self._steady_offset
@@ -68,13 +68,13 @@ class DevClock:
         return list(self._timers.getDelayedCalls())
 
     def freeze(self) -> None:
-        """Stand still."""
+        """Stop at the present time."""
         self._steady_frozen_at = self.steady()
         self._frozen_at = self.seconds()
         self._catch_up()
 
     def set(self, now: float) -> None:
-        """Jump to a time, backwards too; it goes on from there unless it stands."""
+        """Jump to a time, backwards too; it goes on from there unless it is frozen."""
         if self._frozen_at is not None:
             self._frozen_at = now
         else:
@@ -88,7 +88,7 @@ class DevClock:
         self.set(self.seconds() + seconds)
 
     def release(self) -> None:
-        """Go with real time again, at real time."""
+        """Show real time again."""
         self._steady_offset = self.steady() - self._real_steady()
         self._frozen_at, self._offset = None, 0.0
         self._catch_up()
@@ -99,7 +99,7 @@ class DevClock:
         self._set_wake()
 
     def _set_wake(self) -> None:
-        """Have the reactor call when the next timer is due, unless the clock stands."""
+        """Have the reactor call when the next timer is due, unless the clock is frozen."""
         if self._wake is not None and self._wake.active():
             self._wake.cancel()
         self._wake = None

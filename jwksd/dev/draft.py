@@ -129,7 +129,7 @@ def unsigned(alg: str) -> Forge:
 
 
 def hmac_keyed_with(key: Callable[[KeyPair], bytes]) -> Forge:
-    """Have HS256 with what is public as its secret: the classic confusion of algorithms."""
+    """Have HS256 whose secret is something public: the well-known confusion of algorithms."""
 
     def forge(draft: Draft) -> str:
         draft.header["alg"] = "HS256"
@@ -141,7 +141,7 @@ def hmac_keyed_with(key: Callable[[KeyPair], bytes]) -> Forge:
 
 
 def encoded(encoding: Encoding) -> Callable[[KeyPair], bytes]:
-    """Return what encodes a public key so."""
+    """Return a function that writes a public key in this encoding."""
 
     def encode(pair: KeyPair) -> bytes:
         key = pair.public.get_op_key("verify")

@@ -6,7 +6,7 @@ The laws of the follower:
 2. A shared store is read when it says that something changed, and every second in any case.
 3. A store that is away is read again every second. The log says once that it is away, and once that
    it is back. A read that began before it went away does not bring it back.
-4. Nobody waits long for a store that does not answer: what is known by then has to do.
+4. Nobody waits long for a store that does not answer: a caller then goes on with what is known.
 5. A store with a lower version than before was restored from a backup, or its standby took over
    without the last changes. What it holds now is the truth, and all of it is read.
 """
@@ -84,7 +84,7 @@ class Follower:
         Raises:
             StartUpRefused: the store cannot be used.
         """
-        contents: Contents = self._store.open()
+        contents = self._store.open()
         self.version = contents.version
         self._seen = self._reactor.seconds()
         return contents
@@ -112,7 +112,7 @@ class Follower:
         await waiter.addTimeout(longest, self._reactor, lambda result, timeout: None)
 
     async def kept(self, call: "Deferred[T]") -> T:
-        """Return what a call of the store answers.
+        """Wait for a call of the store, and return its result.
 
         Raises:
             StoreAway: the call failed; the store is away from now on, until a read succeeds.
@@ -140,9 +140,7 @@ class Follower:
         self._reading = True
         waiting, self._waiting = self._waiting, Waiters()
         began, since = self._reactor.seconds(), self.version
-        reading: Deferred[Contents | None] = self._store.read(
-            None if since == _NOTHING_KNOWN else since, self._known()
-        )
+        reading = self._store.read(None if since == _NOTHING_KNOWN else since, self._known())
         read = reading.addCallback(self._read, began, since).addErrback(self._failed)
         read.addCallback(lambda _: self._done(waiting))
 
@@ -156,7 +154,7 @@ class Follower:
         if contents.version < since:
             self._log.warn("the store is older than it was, as if restored; all of it is read")
             self.version = _NOTHING_KNOWN
-            again: Deferred[Contents | None] = self._store.read(None, self._known())
+            again = self._store.read(None, self._known())
             return again.addCallback(self._read, began, _NOTHING_KNOWN)
         if contents.version > self.version:
             self.version = contents.version

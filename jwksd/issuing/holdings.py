@@ -69,7 +69,7 @@ class Holdings:
         """Report what was signed since the last report, and learn what other nodes have signed.
 
         Args:
-            count: adds to the count of the store, and answers it.
+            count: adds to the count of the store, and returns the sums.
 
         Raises:
             StoreAway: it is reported next time.
@@ -132,7 +132,7 @@ class Holdings:
         self.signers = {key.alg: self.pairs[key.kid] for key in active}
 
     def destroy(self) -> None:
-        """Let go of every private half."""
+        """Destroy every private half."""
         for kid in list(self.pairs):
             self._destroy(kid)
         self.signers.clear()

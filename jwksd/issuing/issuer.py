@@ -30,8 +30,8 @@ class Issuer:
 
     Args:
         clock: the wall clock.
-        source: where the keys of tokens come from that no document ever verifies.
-        policy: which key signs every other token, and what is published.
+        source: where those keys come from that are never published.
+        policy: which key signs any other token, and what is published.
         name: the issuer URL.
         algorithms: the names of those that it signs with; the first is the default.
         lifetime: of tokens, in seconds, where a request asks for none.
@@ -70,7 +70,7 @@ class Issuer:
         return self._self_check.failure if reason is None else reason
 
     def stop(self) -> "Deferred[None]":
-        """Leave nothing in the reactor, and let go of every private half and of the store."""
+        """Leave nothing in the reactor, destroy every private half, and close the store."""
         self._self_check.stop()
         return self.policy.stop()
 
@@ -87,8 +87,8 @@ class Issuer:
     def mint_now(self, request: MintRequest) -> Token | None:
         """Check the request and sign one token, whose key is published before it is answered.
 
-        None is for ``mint_later``: the key or the store has to be waited for; or the token takes a
-        second key; or its key is never published.
+        Return None where ``mint_later`` is needed: the key or the store has to be waited for; or
+        the token takes a second key; or its key is never published.
 
         Raises:
             InvalidParameter: the request asks for what it may not.
@@ -102,7 +102,7 @@ class Issuer:
         return self.policy.sign_now(request.alg or self.algorithms[0], seal)
 
     async def mint_later(self, request: MintRequest) -> Token:
-        """Sign one token for a request that ``mint_now`` has checked, and had to leave.
+        """Sign one token for a request that ``mint_now`` has checked, but returned None for.
 
         A token that has expired when it is made, or whose request says so, is signed with a key of
         its own that no document ever shows.

@@ -63,6 +63,14 @@ class Making:
         """Begin no more keys, and report no more failures."""
         self._stopped = True
 
+    def retry_now(self, alg: str) -> None:
+        """Wait no longer after a failure: somebody needs the key."""
+        self._retry_at.pop(alg, None)
+
+    def retries(self, now: float) -> list[float]:
+        """Return when another try may begin, of all that have to wait after ``now``."""
+        return [at for at in self._retry_at.values() if at > now]
+
     def _first_missing(self, steps: Iterable[Step]) -> str | None:
         if self._stopped:
             return None
@@ -72,14 +80,6 @@ class Making:
 
     def _may_begin(self, alg: str, now: float) -> bool:
         return alg not in self._making and self._retry_at.get(alg, now) <= now
-
-    def retry_now(self, alg: str) -> None:
-        """Wait no longer after a failure: somebody needs the key."""
-        self._retry_at.pop(alg, None)
-
-    def retries(self, now: float) -> list[float]:
-        """Return when another try may begin, of all that have to wait after ``now``."""
-        return [at for at in self._retry_at.values() if at > now]
 
     def _made(self, pair: KeyPair) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._publish(pair))

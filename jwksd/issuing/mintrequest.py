@@ -16,7 +16,7 @@ same algorithm, and the time as a NumericDate in whole seconds."""
 
 @dataclass(frozen=True, slots=True)
 class MintRequest:
-    """What it leaves out has the server's default.
+    """What a client asks of a token; what is left out has the server's default.
 
     ``lifetime`` is in seconds. ``claims`` and ``header`` are merged over the default ones.
     ``seal_with`` makes the token in its own way instead of signing it, for developers' wrong
@@ -33,7 +33,7 @@ class MintRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether header and claims are the default ones, and the token is signed as any."""
+        """Whether header and claims are the default ones, and nothing is sealed wrong."""
         return not (self.claims or self.header or self.seal_with)
 
     def will_live(self, now: float) -> bool:
@@ -62,7 +62,7 @@ class MintRequest:
         self._check_expiry(int(now) + max_lifetime)
 
     def _check_expiry(self, latest: int) -> None:
-        """A token's exp is its key's expiry, so it is said once, and bounded as a lifetime is."""
+        """Refuse an ``exp`` that is given beside a lifetime, or that is later than ``latest``."""
         if "exp" not in self.claims:
             return
         if self.expired or self.lifetime is not None:

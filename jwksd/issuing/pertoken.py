@@ -70,12 +70,12 @@ class PerToken:
 
     @property
     def reads_through(self) -> bool:
-        """Another node may have answered a token a moment ago."""
+        """Whether others change the store: one may have answered a token a moment ago."""
         return self._store.shared
 
     @property
     def not_ready(self) -> str | None:
-        """Whether the store is away: then no key can be kept, and so no token answered."""
+        """Why the store is away, or None: while it is, no key is kept, and no token answered."""
         return self._follower.away
 
     def open(self) -> None:

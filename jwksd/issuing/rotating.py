@@ -29,7 +29,7 @@ from jwksd.lifecycle.ring import Ring
 from jwksd.lifecycle.status import KeyStatus
 
 _UNFINISHED = b"no-store"
-"""A set without a key that signs must not be kept: the key is there in a moment."""
+"""For a set that lacks a key which is about to sign: no cache may keep it."""
 
 RunSigning = Callable[[Callable[[], Token]], Deferred[Token]]
 """Calls what signs a token on a thread."""
@@ -78,7 +78,7 @@ class Rotating:
 
     @property
     def cache_control(self) -> bytes:
-        """That of the schedule; shorter while a revocation is fresh; none before the first key."""
+        """That of the schedule; shorter after a revocation; no-store while a key is missing."""
         if len(self._holdings.signers) < len(self._rotator.algorithms):
             return _UNFINISHED
         alert_until = self._rotator.ring.alert_until
@@ -169,7 +169,7 @@ class Rotating:
         }
 
     def _belongs_on_thread(self, pair: KeyPair) -> bool:
-        """An RSA signature takes ten times what it costs to hand it over; others do not."""
+        """Return whether a thread signs: RSA takes ten times as long as to hand it to a thread."""
         return self._run_signing is not None and pair.is_slow
 
     async def _seal_on_thread(self, pair: KeyPair, seal: Seal) -> Token:
@@ -192,7 +192,7 @@ class Rotating:
         return token
 
     def _refuse_to_outlive(self, pair: KeyPair, token: Token) -> None:
-        """The last line of defence: requests that ask for too long a life are refused before."""
+        """Check that a token ends before its key is gone, though its request was checked too."""
         latest = self._clock.seconds() + self._schedule.retention - self._schedule.clock_skew
         if token.exp > latest:
             raise JwksdError(f"a token that outlives its key {pair.kid} is not signed")
@@ -200,7 +200,7 @@ class Rotating:
         if token.exp > latest - unheard:
             raise StoreAway(
                 "out of touch for too long",
-                f"the store has been away for {ceil(unheard)} s, in which another node may have"
+                f"the store has been away for {ceil(unheard)} s, in which another server may have"
                 f" replaced key {pair.kid}; tokens of at most"
                 f" {max(0, int(latest - unheard - self._clock.seconds()))} s can be signed",
             )

@@ -144,7 +144,7 @@ class Rotator:
     async def change(self, change: Change, added: KeyPair | None = None) -> None:
         """Change the ring, here and in the store, to what ``change`` and the plan make of it.
 
-        Where another node was faster, both are asked again about the ring that it has made.
+        Where another node has changed the ring meanwhile, both are applied anew to its ring.
 
         Args:
             added: the key that ``change`` publishes, if it publishes one.
@@ -252,7 +252,7 @@ class Rotator:
         self._waiting[alg].refuse(error)
 
     def _follow(self, contents: Contents) -> None:
-        """Take in what another node changed, which may not be there to do what is due next."""
+        """Take in what another node has changed, and do what is due: that node may be gone."""
         self._take_in(contents)
         self.catch_up()
 
@@ -276,7 +276,7 @@ class Rotator:
             return
         now = self.clock.seconds()
         change = next_change(self.ring, self.schedule)
-        # One that is overdue could not be made, for the store is away: try again soon.
+        # A change that is overdue was not made, because the store is away: try again soon.
         changes = [] if change is None else [change if change > now else now + 1]
         self._due = min([now + most, *self._making.retries(now), *changes])
         self._alarm.set(self._due)

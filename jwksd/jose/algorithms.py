@@ -15,7 +15,7 @@ MIN_RSA_BITS = 2048
 """RFC 7518 §3.3: a key of size 2048 bits or larger MUST be used."""
 
 MAX_RSA_BITS = 8192
-"""Above this a single key takes minutes to make, and many verifiers refuse it."""
+"""A key with more bits takes minutes to make, and many verifiers refuse it."""
 
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "AKP": ("pub",)}
 

@@ -82,7 +82,7 @@ class KeyPair:
         """Where ``tokens`` keeps the encoded default header of this key."""
         self.sign = sign
         """Make the raw signature over a signing input; after ``destroy``, raise
-        PrivateHalfDestroyed. An attribute and no method: each token pays for every call."""
+        PrivateHalfDestroyed. It is an attribute, not a method: each call more costs every token."""
 
     @property
     def public(self) -> PublicJWK:

@@ -18,7 +18,7 @@ OWN_HEADER = frozenset({"alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c"}
 
 _TEXTS = ("iss", "sub", "jti")
 _DATES = ("exp", "iat", "nbf")
-_MAX_DATE = 253_402_300_799
+MAX_DATE = 253_402_300_799
 """The last second of the year 9999, after which RFC 3339 has no form for a time."""
 
 
@@ -99,7 +99,7 @@ def check_claims(claims: Members) -> None:
     for name in _DATES:
         if name in claims and not _is_date(claims[name]):
             raise InvalidParameter(
-                f"claims.{name} must be a NumericDate in whole seconds, 0 to {_MAX_DATE}"
+                f"claims.{name} must be a NumericDate in whole seconds, 0 to {MAX_DATE}"
                 " (RFC 7519 §2)"
             )
     if "aud" in claims and not _is_audience(claims["aud"]):
@@ -107,7 +107,7 @@ def check_claims(claims: Members) -> None:
 
 
 def _is_date(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_DATE
+    return type(value) is int and 0 <= value <= MAX_DATE
 
 
 def _is_audience(value: object) -> bool:

@@ -1,9 +1,9 @@
-"""KeySource: keys made and warmed on worker threads of this process, ahead of demand.
+"""KeySource: keys made ahead of demand, on worker threads of this process.
 
 The laws of the source:
 1. No key is made, checked or first signed with on the reactor thread.
-2. Each thread has at most two jobs: the one that it runs, and the next one, which it begins without
-   waiting until the reactor has heard of the first.
+2. Each thread has at most two jobs: the one that it runs, and the next one, which it begins before
+   the reactor has taken the result of the first.
 3. A job makes one RSA key, on a niced thread: requests come first. Of a kind that is made in
    microseconds a job makes a batch, because the way between the threads costs as much as several
    keys. A thread that is not niced makes these: a niced one would find no time while requests

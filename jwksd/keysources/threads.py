@@ -1,4 +1,4 @@
-"""Worker threads: those for any work, and those that make keys behind everything else."""
+"""Worker threads: those for any work, and those of low priority that make keys."""
 
 import os
 import sys

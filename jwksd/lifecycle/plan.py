@@ -84,8 +84,8 @@ def takeover(ring: Ring, pending: RingKey, schedule: Schedule) -> float:
 def next_signer(ring: Ring, alg: str, now: int, schedule: Schedule) -> tuple[str | None, int]:
     """Return the kid of the key that signs next, where a rotation was asked for, and from when on.
 
-    Where the ring did it already, that is the active key, now. The kid is None while the key is
-    still being made.
+    Where the rotation has taken place already, that is the active key, from now on. The kid is None
+    while the key is still being made.
     """
     pending, active = ring.pending(alg), ring.active(alg)
     if alg not in ring.hurried:
@@ -150,6 +150,6 @@ def _activate(
 
 
 def _retired(key: RingKey, now: float, schedule: Schedule, last_exp: Mapping[str, int]) -> RingKey:
-    # Both: what was counted may be less than what was signed, and the clock may have been set back.
+    # The later of both: more may have been signed than was counted, or the clock set back since.
     until = max(ceil(now) + schedule.retention, last_exp.get(key.kid, 0) + schedule.clock_skew)
     return replace(key, state=State.RETIRED, since=int(now), until=until)

@@ -66,7 +66,7 @@ class PublishedKeys:
         if kid in self._by_kid:
             raise ValueError(f"a live key has the kid {kid} already")
         if kid in self._gone:
-            self._let_go()
+            self._drop_gone()
         self._by_kid[kid] = self._unbuilt[kid] = key
         self._new.append(key)
         if key.expires is not None:
@@ -119,9 +119,9 @@ class PublishedKeys:
             self._gone.add(key.kid)
         self._document = None
         if len(self._gone) > len(self._by_kid):
-            self._let_go()
+            self._drop_gone()
 
-    def _let_go(self) -> None:
+    def _drop_gone(self) -> None:
         """Drop keys that are gone from ``_by_age`` and ``_new``."""
         gone, self._gone = self._gone, set()
         self._by_age = [key for key in self._by_age if key.kid not in gone]
@@ -130,7 +130,7 @@ class PublishedKeys:
     def _tidy(self) -> None:
         """Bring ``_by_age`` to every live key, in the documents' order."""
         if self._gone:
-            self._let_go()
+            self._drop_gone()
         new, self._new = self._new, []
         if new:
             first = bisect_left(self._by_age, min(map(_order, new)), key=_order)

@@ -1,8 +1,8 @@
 """Ring: every key of a rotation with its state, and the changes that are made to it.
 
 The laws of this module:
-1. A ring never changes; each change answers another ring.
-2. A change is made at the caller's word. ``plan`` decides which is due.
+1. A ring never changes; each function that changes something returns another ring.
+2. These functions make any change that the caller asks for. ``plan`` decides which is due.
 3. A time is a NumericDate. What waits for passing time is rounded up, never down.
 """
 
@@ -111,7 +111,7 @@ def hurry(ring: Ring, alg: str) -> Ring:
 
 
 def revoke(ring: Ring, kid: str, now: float, schedule: Schedule) -> Ring:
-    """Take a key out, and shorten caching until every cache can have heard of that."""
+    """Take a key out, and shorten caching until every cache can know of that."""
     ring = without(ring, kid)
     return replace(ring, alert_until=ceil(now) + schedule.propagation)
 

@@ -12,11 +12,11 @@ from jwksd.lifecycle.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """Which state a key is in, since and until when, and who still needs it.
+    """Which state a key is in, since and until when, and what it has signed.
 
     ``until`` is when the next state begins. ``signed`` counts tokens, and ``last_exp`` is the last
     ``exp`` among them. A key that is ``safe_to_drop_at`` a time verifies no valid token from then
-    on. Times are NumericDates, or None where there is none or none is known.
+    on. Times are NumericDates, or None where there is none, or it is not known.
     """
 
     kid: str

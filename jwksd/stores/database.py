@@ -27,7 +27,7 @@ from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.lifecycle.contents import Contents, Usage
 from jwksd.lifecycle.ring import Ring, State
 from jwksd.stores import schema
-from jwksd.stores.engine import away, damaged, make_engine, own_file, undamaged
+from jwksd.stores.engine import as_damaged, as_store_away, damaged, make_engine, own_file
 from jwksd.stores.migrate import migrate
 from jwksd.stores.schema import GONE, SINGLE, keys, ring
 
@@ -74,7 +74,7 @@ class Database:
         try:
             if self.file is not None:
                 own_file(self.file)
-            with away():
+            with as_store_away():
                 migrate(self.engine)
             self._try_out()
             contents = self.read(None, (), strict=True)
@@ -116,7 +116,7 @@ class Database:
                 singles = singles.where(keys.c.changed > since)
             single_rows = connection.execute(singles).all()
             gone = None if whole else self._gone(connection, since)
-        with undamaged():
+        with as_damaged():
             after = schema.ring_of(own, rows)
             public = [schema.public_key(row, strict=strict) for row in (*rows, *single_rows)]
         return Contents(
@@ -137,10 +137,10 @@ class Database:
             if connection.execute(same.values(new)).rowcount == 0:
                 return None
             if added is not None:
-                managed = after.get(added.kid)
-                assert managed is not None  # noqa: S101  # the contract of swap
-                row = schema.new_row(added.published(managed.created), managed.state)
-                row |= schema.values(managed) | {"envelope": envelope, "changed": version + 1}
+                ring_key = after.get(added.kid)
+                assert ring_key is not None  # noqa: S101  # the contract of swap
+                row = schema.new_row(added.published(ring_key.created), ring_key.state)
+                row |= schema.values(ring_key) | {"envelope": envelope, "changed": version + 1}
                 connection.execute(insert(keys).values(row))
             for key in after.keys:
                 old = before.get(key.kid)
@@ -230,7 +230,7 @@ class Database:
         Raises:
             StoreAway: there was no such moment.
         """
-        with away(), self.engine.connect() as connection:
+        with as_store_away(), self.engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             if not self.is_sqlite:
                 connection.execute(text(f"VACUUM {keys.name}"))
@@ -310,13 +310,13 @@ class Database:
         """Check that the database is whole and can be written to.
 
         Raises:
-            StoreAway: it is not, or it cannot.
+            StoreAway: it is damaged, or cannot be written to.
         """
         if self.is_sqlite:
             self._check_file()
         with self._writing() as connection:
             self._check_clock(connection)
-            # A key in a state that nobody asks for would be missed, and replaced.
+            # A key in a state that no query asks for would not be found, and be replaced.
             unknown = keys.c.state.not_in([*_RING_STATES, SINGLE, GONE])
             kid = connection.scalar(select(keys.c.kid).where(unknown))
             if kid is not None:
@@ -354,7 +354,7 @@ class Database:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """Begin a transaction that reads a snapshot: everything is of one moment."""
-        with away(), self.engine.connect() as connection:
+        with as_store_away(), self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -363,7 +363,7 @@ class Database:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Begin a transaction that writes; its commit notifies other nodes."""
-        with away(), self.engine.connect() as connection:
+        with as_store_away(), self.engine.connect() as connection:
             connection = connection.execution_options(write=True)
             with connection.begin():
                 yield connection

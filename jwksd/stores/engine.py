@@ -74,8 +74,7 @@ def make_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    # Transactions are begun by us, at once with the lock that they need, or two that both read and
-    # then write would fail each other.
+    # We begin transactions ourselves, at once with the lock that they need: see law 1.
     connection.isolation_level = None
     _switch_to_wal(connection)
     for pragma in ("synchronous=FULL", "secure_delete=ON"):
@@ -139,7 +138,7 @@ def _make(path: Path) -> None:
 
 
 @contextmanager
-def away() -> Iterator[None]:
+def as_store_away() -> Iterator[None]:
     """Turn what SQLAlchemy raises into StoreAway."""
     try:
         yield
@@ -150,7 +149,7 @@ def away() -> Iterator[None]:
 
 
 @contextmanager
-def undamaged() -> Iterator[None]:
+def as_damaged() -> Iterator[None]:
     """Turn what reading a row raises into StoreAway: the database is damaged."""
     try:
         yield

@@ -3,6 +3,7 @@
 SQLAlchemy is imported only where a database is asked for: it is an extra, and takes time.
 """
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def make_store(
     Args:
         url: ``memory``, ``sqlite:///PATH`` or ``postgresql://…``.
         keychain: the key-encryption keys, if there are any.
-        reactor: that on whose thread the store is called.
+        reactor: the one on whose thread the store is called; its time is the wall clock.
         private_keys: whether private keys are to be kept, which a database does encrypted only.
 
     Raises:
@@ -31,14 +32,22 @@ def make_store(
     """
     if url == "memory":
         return MemoryStore()
-    database = open_database(url, keychain, private_keys=private_keys)
+    database = open_database(url, keychain, reactor.seconds, private_keys=private_keys)
     from jwksd.stores.sql import SqlStore
 
     return SqlStore(database, reactor)
 
 
-def open_database(url: str, keychain: Keychain | None, *, private_keys: bool) -> "Database":
+def open_database(
+    url: str, keychain: Keychain | None, clock: Callable[[], float], *, private_keys: bool
+) -> "Database":
     """Return the database of a URL; nothing is connected yet.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql://…``.
+        keychain: the key-encryption keys, if there are any.
+        clock: returns the time, a NumericDate.
+        private_keys: whether private keys are to be kept or read.
 
     Raises:
         StartUpRefused: what it needs is not installed, or not given.
@@ -53,7 +62,7 @@ def open_database(url: str, keychain: Keychain | None, *, private_keys: bool) ->
             raise ModuleNotFoundError(name="alembic")
         from jwksd.stores.database import Database
 
-        return Database(url, keychain)
+        return Database(url, keychain, clock)
     except ImportError as error:
         raise StartUpRefused(
             f"--store needs {error.name or error}: python -m pip install 'jwksd[sql]'"

@@ -51,7 +51,7 @@ ring = Table(
 )
 
 
-def managed_key(row: Any) -> RingKey:
+def ring_key(row: Any) -> RingKey:
     """Return the key of the ring in a row."""
     return RingKey(
         row.kid, row.alg, State(row.state), row.created, row.published, row.since, row.until
@@ -83,9 +83,9 @@ def _check(members: Any, row: Any) -> None:
 
 def ring_of(row: Any, rows: Any) -> Ring:
     """Return the ring, made of its own row and the rows of its keys, in order of publication."""
-    managed = sorted(map(managed_key, rows), key=lambda key: (key.created, key.published, key.kid))
+    ring_keys = sorted(map(ring_key, rows), key=lambda key: (key.created, key.published, key.kid))
     return Ring(
-        keys=tuple(managed),
+        keys=tuple(ring_keys),
         hurried=frozenset(row.hurried.split()),
         alert_until=row.alert_until,
         boot=row.boot,

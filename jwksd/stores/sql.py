@@ -150,9 +150,8 @@ class NotificationListener:
             try:
                 self._listen()
             except psycopg.Error:
-                self._stopped.wait(
-                    1
-                )  # the follower, which polls too, reports that the store is away
+                # The follower, which polls too, reports that the store is away.
+                self._stopped.wait(1)
 
     def _listen(self) -> None:
         import psycopg

@@ -1,4 +1,4 @@
-"""POST /auth: a token for whoever asks, and whatever token they ask for."""
+"""POST /auth: a token as the client asks for it."""
 
 import json
 import re
@@ -40,17 +40,17 @@ class AuthResource(JsonResource):
 
     def _post(self, request: Request) -> "Deferred[None] | None":
         parameters = read_parameters(request, _KNOWN)
-        wish = mint_request(parameters, self._issuer.algorithms, dev=self._dev)
-        token = self._issuer.mint_now(wish)
+        wanted = mint_request(parameters, self._issuer.algorithms, dev=self._dev)
+        token = self._issuer.mint_now(wanted)
         if token is None:
-            return Deferred.fromCoroutine(self._wait(request, wish))
-        self._answer(request, wish, token)
+            return Deferred.fromCoroutine(self._wait(request, wanted))
+        self._answer(request, wanted, token)
         return None
 
-    async def _wait(self, request: Request, wish: MintRequest) -> None:
-        self._answer(request, wish, await self._issuer.mint_later(wish))
+    async def _wait(self, request: Request, wanted: MintRequest) -> None:
+        self._answer(request, wanted, await self._issuer.mint_later(wanted))
 
-    def _answer(self, request: Request, wish: MintRequest, token: Token) -> None:
+    def _answer(self, request: Request, wanted: MintRequest, token: Token) -> None:
         accept = header(request, b"accept")
         as_json = prefers(accept, b"application/json", default=b"application/jwt")
         write, headers = (_json, _JSON) if as_json else (_token, _JWT)
@@ -58,7 +58,7 @@ class AuthResource(JsonResource):
         def body() -> bytes | None:
             """Return another token if that needs no wait; errors go the ordinary path."""
             try:
-                another = self._issuer.mint_now(wish)
+                another = self._issuer.mint_now(wanted)
             except JwksdError:
                 return None
             return None if another is None else write(another)
@@ -82,7 +82,7 @@ def mint_request(parameters: Parameters, algorithms: Sequence[str], *, dev: bool
         InvalidParameter: a value is not allowed, or a defect is asked for without ``dev`` or does
             not exist for the type of key.
     """
-    wish = MintRequest(
+    wanted = MintRequest(
         expired=_boolean("expired", parameters.get("expired", False)),
         alg=_optional(parameters, "alg", _text),
         lifetime=_optional(parameters, "lifetime", _seconds),
@@ -90,10 +90,10 @@ def mint_request(parameters: Parameters, algorithms: Sequence[str], *, dev: bool
         header=_object("header", parameters.get("header", {})),
     )
     if "defect" not in parameters:
-        return wish
+        return wanted
     defect = _defect(parameters["defect"], dev)
-    _check_kind(defect, wish.alg or algorithms[0], algorithms)
-    return replace(wish, seal_with=defect.seal, published=defect.published)
+    _check_kind(defect, wanted.alg or algorithms[0], algorithms)
+    return replace(wanted, seal_with=defect.seal, published=defect.published)
 
 
 def _optional(parameters: Parameters, name: str, parse: Callable[[str, object], T]) -> T | None:

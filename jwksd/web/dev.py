@@ -17,6 +17,7 @@ from jwksd.dev.defects import DEFECTS
 from jwksd.dev.faults import Fault, Faults
 from jwksd.errors import InvalidParameter
 from jwksd.issuing.issuer import Issuer
+from jwksd.jose.tokens import MAX_DATE
 from jwksd.web.faults import KINDS
 from jwksd.web.http.parameters import Parameters, read_parameters
 from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
@@ -25,7 +26,6 @@ _KNOWN = frozenset(
     {"action", "alg", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}
     | {"location"}
 )
-_LAST_YEAR = 253_402_300_799
 
 Members = dict[str, object]
 Action = Callable[[Parameters], Members | Coroutine[Deferred[object], object, Members]]
@@ -117,8 +117,8 @@ class DevResource(JsonResource):
         return self._clock_state()
 
     def _advance(self, parameters: Parameters) -> Members:
-        seconds = _number(parameters, "seconds", 0, _LAST_YEAR)
-        if seconds is None or self._clock.seconds() + seconds > _LAST_YEAR:
+        seconds = _number(parameters, "seconds", 0, MAX_DATE)
+        if seconds is None or self._clock.seconds() + seconds > MAX_DATE:
             raise InvalidParameter(
                 "advance needs seconds, a number that stays before the year 10000"
             )
@@ -162,7 +162,7 @@ class DevResource(JsonResource):
 
 
 class KeysResource(JsonResource):
-    """Every key with its state, its times and its use, as ``Issuer.describe_keys`` has them."""
+    """Every key with its state, its times and its use, as ``IKeyPolicy.describe`` returns them."""
 
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"GET": self._get, b"HEAD": self._get})
@@ -208,7 +208,7 @@ def _time(value: object) -> float:
         if moment is not None and moment.tzinfo is not None:
             value = moment.timestamp()
     try:
-        time = _number({"time": value}, "time", 0, _LAST_YEAR)
+        time = _number({"time": value}, "time", 0, MAX_DATE)
     except InvalidParameter:
         time = None
     if time is None:

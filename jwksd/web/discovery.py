@@ -72,8 +72,8 @@ class DiscoveryResource(JsonResource):
         if len(self._hosts_warned_of) > 100:
             self._hosts_warned_of.popitem(last=False)
         self._log.warn(
-            "a client asked {host!r} who the issuer is, and was told {issuer}; if it compares the"
-            " two it will refuse: start with --issuer and the URL that clients use",
+            "a client asked {host!r} who the issuer is, and the answer was {issuer}; if it compares"
+            " the two it will refuse: start with --issuer and the URL that clients use",
             host=host,
             issuer=self._issuer.name,
         )

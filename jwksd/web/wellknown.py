@@ -10,7 +10,7 @@ from jwksd.errors import UnknownKey
 from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, single_body
-from jwksd.web.http.negotiation import names, none_match
+from jwksd.web.http.negotiation import is_named, none_match
 from jwksd.web.http.repeat import CurrentBody, Repeat
 from jwksd.web.http.resource import Headers, JsonResource, Later, NotFound, header, respond
 
@@ -64,7 +64,7 @@ def respond_key_set(
 ) -> None:
     """Answer with a JWK Set."""
     accept = header(request, b"accept")
-    media_type = _JWK_SET if names(accept, _JWK_SET, default=_JSON) else _JSON
+    media_type = _JWK_SET if is_named(accept, _JWK_SET, default=_JSON) else _JSON
     respond_document(request, document, media_type, cache_control, repeat)
 
 

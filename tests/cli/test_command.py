@@ -58,7 +58,7 @@ class HelpTests(TestCase):
             with self.subTest(words=words):
                 self.assertEqual(run(*words, "--version"), (0, f"jwksd {__version__}\n", ""))
 
-    def test_usage_tells_what_a_command_needs(self) -> None:
+    def test_usage_says_what_a_command_needs(self) -> None:
         """The options without which it does nothing stand in its usage line."""
         for words, said in (
             (["kek", "new"], "Usage: jwksd kek new > FILE"),

@@ -47,7 +47,7 @@ class KekTests(OperatorTestCase):
         self.assertIn("1 private keys rewrapped", self.run_command("kek", "rewrap", *self.keyed))
 
     def test_rewrap_without_the_old_key(self) -> None:
-        """It is told which KEK is missing, and what is there stays as it was."""
+        """The line names the KEK that is missing, and what is there stays as it was."""
         self.serve()
         before = self.envelopes()
         (missing,) = set(map(kek_of, before.values()))

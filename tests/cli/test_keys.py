@@ -19,7 +19,7 @@ from tests.support.operators import OperatorTestCase
 
 
 class ListTests(OperatorTestCase):
-    def test_json_tells_what_the_servers_tell(self) -> None:
+    def test_json_has_what_the_servers_describe(self) -> None:
         """Every key of the ring, with its state, times and what it has signed."""
         server = self.serve()
         self.sign(server, int(self.clock.seconds()) + 60)
@@ -57,6 +57,14 @@ class ListTests(OperatorTestCase):
         self.assertEqual(sorted(row["until"] for row in rows), [end, end + 1])
         self.assertEqual({(r["state"], r["signed"]) for r in rows}, {("retired", 1)})
         self.assertEqual([row["until"] for row in self.listed(lambda: end)], [end + 1])
+
+    def test_the_store_has_the_clock_of_the_command(self) -> None:
+        """A withdrawal is remembered for an hour from the time that the command was given."""
+        key = self.sign(self.serve("per-token"), int(time.time()) + 3600)
+        self.run_command("keys", "revoke", *self.store, key.kid, clock=lambda: 1000.0)
+        with self.database().engine.connect() as connection:
+            until = connection.exec_driver_sql("SELECT until FROM jwksd_keys").scalar_one()
+        self.assertEqual(until, 1000 + 3600)
 
     def test_it_reads_what_the_server_reads(self) -> None:
         """Variables and the configuration file say where the store is, too."""

@@ -34,14 +34,14 @@ class KekTests(SecretsTestCase):
         self.assertIn("can be read by others", self.refusal(load_keks, [], environment))
 
     def test_files_that_others_can_read_are_refused(self) -> None:
-        """Or write, or search: whatever is not the owner's alone."""
+        """Or write, or search: any permission of somebody else."""
         for mode in (0o640, 0o604, 0o620, 0o601, 0o666):
             with self.subTest(mode=oct(mode)):
                 name = self.file("kek", write_kek(self.keks[0]), mode)
                 line = self.refusal(load_keks, [name], {})
                 self.assertEqual(line, f"jwksd: {name} can be read by others: chmod 600 {name}")
 
-    def test_what_holds_no_keks_is_told_by_its_place(self) -> None:
+    def test_what_holds_no_keks_is_named_by_its_place(self) -> None:
         """Wrong text, no text, no file, a folder; the variable too."""
         kek = write_kek(self.keks[0])
         for said, text in (

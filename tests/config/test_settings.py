@@ -178,7 +178,7 @@ class ResolveTests(TestCase):
         self.assertEqual(resolve({}, {}, {"kek-file": ["b", "a"]}).issuer.kek_file, ("b", "a"))
         self.assertEqual(resolve({}, {"JWKSD_KEK_FILE": "a"}, {}).issuer.kek_file, ("a",))
 
-    def test_passwords_and_keys_are_never_told(self) -> None:
+    def test_passwords_and_keys_are_never_shown(self) -> None:
         """Wherever a wrong value comes from, the line names the option and not the value."""
         secret = "hunter2-hunter2"
         wrong = f"postgres://user:{secret}@db.example/jwksd"

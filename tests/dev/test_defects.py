@@ -158,7 +158,7 @@ class CatalogueTests(TestCase):
                     [base64url(octets(segment)).decode() for segment in segments], segments
                 )
 
-    def test_the_description_tells_all_but_the_code(self) -> None:
+    def test_the_description_has_all_but_the_code(self) -> None:
         """The row as the catalogue shows it."""
         self.assertEqual(
             DEFECTS["ecdsa-zero"].describe(),

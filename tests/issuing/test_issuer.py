@@ -112,7 +112,7 @@ class MintNowTests(IssuerTestCase):
         with self.assertRaises(TooManyKeys):
             issuer.mint_now(PLAIN)
 
-    def test_the_self_check_is_told(self) -> None:
+    def test_the_self_check_is_called(self) -> None:
         """Of every token that is minted now, as of any other."""
         clock = Clock()
         issuer = make_issuer(self.clock, self_check=SelfCheck(clock, run_at_once))
@@ -255,7 +255,7 @@ class PrivateHalfTests(IssuerTestCase):
         self.failureResultOf(minting, ZeroDivisionError)
         self.assertEqual(private_keys_of(source.kid), (0, 0))
 
-    def test_a_private_half_is_destroyed_and_not_only_let_go_of(self) -> None:
+    def test_a_private_half_is_destroyed_and_not_only_dropped(self) -> None:
         """Whoever else holds the pair cannot sign: of a token minted at once, waited for, expired,
         sealed in a way of its own with two keys, or of one that could not be signed."""
         slow = MemoryStore()

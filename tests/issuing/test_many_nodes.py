@@ -183,7 +183,7 @@ class PerTokenTests(NodesTestCase):
         self.clock.advance(3600)
         self.assertEqual(self.successResultOf(self.store.read(None, ())).keys, [])
 
-    def test_an_expiry_that_cannot_be_told_is_told_with_the_next_one(self) -> None:
+    def test_an_expiry_that_cannot_be_stored_is_stored_with_the_next_one(self) -> None:
         """The key is on no document all the same."""
         self.mint(self.a)
         self.store.away = True
@@ -228,7 +228,7 @@ class RotatingTests(NodesTestCase):
         assert isinstance(policy, Rotating)
         return policy
 
-    def test_what_one_node_is_told_all_do(self) -> None:
+    def test_what_one_node_is_asked_for_all_do(self) -> None:
         """An early rotation, a revocation and its alert."""
         self.clock.advance(SCHEDULE.propagation)
         rotating = Deferred.fromCoroutine(self.b.issuer.rotate())
@@ -278,7 +278,7 @@ class RotatingTests(NodesTestCase):
         self.clock.advance(100)
         self.mint(self.a, lifetime=SCHEDULE.max_lifetime - 102)
         refused = self.refusal(self.a, lifetime=SCHEDULE.max_lifetime)
-        self.assertIn("another node may have replaced", refused.detail)
+        self.assertIn("another server may have replaced", refused.detail)
         self.clock.pump([60.0] * (SCHEDULE.max_lifetime // 60 + 2))
         self.refusal(self.a, lifetime=1)
         self.store.away = False
@@ -286,7 +286,7 @@ class RotatingTests(NodesTestCase):
         self.mint(self.a, lifetime=SCHEDULE.max_lifetime)
 
     def test_nothing_is_changed_while_the_store_is_away(self) -> None:
-        """Who asks is told so; afterwards it can be asked again."""
+        """The caller gets the error; afterwards it can ask again."""
         kid = self.mint(self.a).kid
         self.store.away = True
         for call in (
@@ -330,7 +330,7 @@ class FollowerTests(HttpTestCase):
     def refresh(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self.follower.refresh())
 
-    def test_whoever_asks_waits_for_a_read_that_begins_after(self) -> None:
+    def test_a_caller_waits_for_a_read_that_begins_after(self) -> None:
         """One read at a time; all who come while one is under way share the next."""
         first, second, third = self.refresh(), self.refresh(), self.refresh()
         self.assertEqual(len(self.store.reading), 1)
@@ -350,7 +350,7 @@ class FollowerTests(HttpTestCase):
             self.store.reading.pop().callback(None)
         self.successResultOf(staying)
 
-    def test_a_failure_of_our_own_is_logged_and_told(self) -> None:
+    def test_a_failure_of_our_own_is_logged_and_reported(self) -> None:
         """Whoever waits is not left waiting."""
         waiting = self.refresh()
         self.store.reading.pop().errback(ZeroDivisionError())

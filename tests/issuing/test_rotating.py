@@ -1,4 +1,4 @@
-"""The rotating policy: who signs, what is published and told, and what is withdrawn."""
+"""The rotating policy: who signs, what is published and described, and what is withdrawn."""
 
 from collections.abc import Callable
 from typing import Any
@@ -140,7 +140,7 @@ class RevocationTests(RotationTestCase):
 
 
 class ReportTests(RotationTestCase):
-    def test_operators_are_told_who_still_needs_a_key(self) -> None:
+    def test_operators_see_what_a_key_has_signed(self) -> None:
         """Per key: state, since, until, how many tokens, their last exp, when it may go."""
         for lifetime in (60, 600, 30):
             self.mint(MintRequest(lifetime=lifetime))
@@ -218,7 +218,7 @@ class ThreadTests(RotationTestCase):
         self.assertEqual(self.describe()["keys"][0]["signed"], 1)
 
     def test_too_many_may_not_wait(self) -> None:
-        """Past --max-waiting they are told to come back."""
+        """Past --max-waiting they get Retry-After."""
         waiting = [self.begin(), self.begin()]
         self.failureResultOf(self.begin(), TooManyWaiting)
         while self.turns:

@@ -119,7 +119,7 @@ class SlowTests(RotationTestCase):
         self.assertEqual(len(self.slow.takers), 1)
 
     def test_too_many_may_not_wait(self) -> None:
-        """Past --max-waiting they are told to come back; who leaves makes room."""
+        """Past --max-waiting they get Retry-After; one that leaves makes room."""
         self.issuer = self.make(self.slow, max_waiting=1)
         first = Deferred.fromCoroutine(self.issuer.mint(PLAIN))
         second = Deferred.fromCoroutine(self.issuer.mint(PLAIN))
@@ -140,7 +140,7 @@ class SlowTests(RotationTestCase):
         self.assertEqual(self.mint().kid, B)
 
     def test_a_key_that_could_not_be_made_is_tried_again(self) -> None:
-        """Whoever waits is told; after a while another try succeeds."""
+        """Those who wait get the error; after a while another try succeeds."""
         minting = Deferred.fromCoroutine(self.issuer.mint(PLAIN))
         self.slow.takers.pop().errback(RuntimeError("no entropy"))
         self.assertIn("the log says why", str(self.failureResultOf(minting, JwksdError).value))
@@ -221,7 +221,7 @@ class SharedStore(MemoryStore):
 
 
 class ManyNodesTests(SynchronousTestCase):
-    def test_whoever_hears_of_a_key_activates_it_in_time(self) -> None:
+    def test_a_node_that_reads_of_a_key_activates_it_in_time(self) -> None:
         """The node that published it may be gone by then."""
         seconds = {"rotation_interval": 10, "propagation": 10, "max_age": 5, "clock_skew": 5}
         schedule = Schedule.of(**seconds, max_lifetime=5)

@@ -155,7 +155,7 @@ class ReadinessTests(HttpTestCase):
             self.assertNotRegex(text, "k{61}")
 
     def test_a_rotating_server_without_a_key_is_not_ready(self) -> None:
-        """It runs, which /healthz tells, and could not sign yet."""
+        """It runs, as /healthz says, and could not sign yet."""
         self.app = make_app(policy="rotating", source=Never())
         self.app.issuer.policy.start()
         self.assert_not_ready("no RS256 key yet")

@@ -1,4 +1,4 @@
-"""Private keys at rest: what is sealed opens to the same, and nothing of it is ever told."""
+"""Private keys at rest: what is sealed opens to the same, and nothing of it is ever shown."""
 
 import json
 import re
@@ -90,7 +90,7 @@ class EnvelopeTests(TestCase):
         self.assert_unreadable(other.serialize(compact=True))
 
     def test_the_repr_shows_no_secret(self) -> None:
-        """A chain that is printed tells its thumbprints."""
+        """A chain that is printed shows its thumbprints."""
         self.assertEqual(repr(CHAIN), f"<Keychain {FIRST.thumbprint()}, {SECOND.thumbprint()}>")
 
     def assert_unreadable(self, envelope: str) -> None:
@@ -119,7 +119,7 @@ class TextTests(TestCase):
         words = f"{write_kek(FIRST)} {write_kek(SECOND)}"
         self.assertEqual([kek["k"] for kek in read_keks(words)], [FIRST["k"], SECOND["k"]])
 
-    def test_what_is_no_kek_is_told_by_its_place(self) -> None:
+    def test_what_is_no_kek_is_named_by_its_place(self) -> None:
         """The line is named, and neither quoted nor repeated."""
         for text, said in (
             ("", "there is no key in it"),

@@ -176,7 +176,7 @@ class RefusedTests(TestCase):
         self.assert_refused(said, jwk(mixed), "RS256")
 
     def test_rsa_keys_that_are_not_whole(self) -> None:
-        """A JWK of n, e and d alone is told what it lacks."""
+        """A JWK of n, e and d alone is refused by what it lacks."""
         whole = members_of("RS256")
         self.assert_refused(
             "it lacks p, q", jwk({n: whole[n] for n in ["kty", "n", "e", "d"]}), "RS256"

@@ -60,7 +60,7 @@ class KeyPairTests(TestCase):
             pair.sign(b"x")
 
     def test_its_repr_shows_the_kid_and_no_key_material(self) -> None:
-        """Printing a pair, by accident or in a traceback, tells its state only."""
+        """Printing a pair, by accident or in a traceback, shows its state only."""
         pair = key_pair()
         self.assertEqual(repr(pair), f"<KeyPair RS256 {pair.kid} ready>")
         pair.destroy()

@@ -101,7 +101,7 @@ class KeySourceTests(SynchronousTestCase):
         given = {self.successResultOf(taker).kid for taker in takers}
         self.assertEqual(len(given), 4)
 
-    def test_whoever_waits_longest_is_served_first(self) -> None:
+    def test_the_longest_waiting_is_served_first(self) -> None:
         """The queue is first come, first served."""
         source = self.source()
         first, second = source.take("RS256"), source.take("RS256")
@@ -111,7 +111,7 @@ class KeySourceTests(SynchronousTestCase):
         self.threads.finish_one()
         self.successResultOf(second)
 
-    def test_whoever_leaves_gives_up_the_place(self) -> None:
+    def test_one_who_leaves_gives_up_the_place(self) -> None:
         """A cancelled taker leaves the queue at once, and its key goes to the next."""
         source = self.source()
         first, second = source.take("RS256"), source.take("RS256")
@@ -139,7 +139,7 @@ class KeySourceTests(SynchronousTestCase):
             self.assertNoResult(taker)
 
     def test_the_time_to_come_back_follows_how_long_keys_take(self) -> None:
-        """Where keys take long, a refused client is told to stay away longer."""
+        """Where keys take long, a refused client gets a longer Retry-After."""
         source = self.source(max_waiting=4, threads=1)
         takers = [source.take("RS256") for _ in range(4)]
         for _ in takers:
@@ -234,8 +234,8 @@ class KeySourceTests(SynchronousTestCase):
         full.stop()
         self.assertIsNone(full.take_now("RS256"))
 
-    def test_a_failure_is_told_and_the_next_request_tries_again(self) -> None:
-        """When a key cannot be made, those who wait are told; it is logged; nothing spins."""
+    def test_a_failure_is_reported_and_the_next_request_tries_again(self) -> None:
+        """When a key cannot be made, those who wait get the error; it is logged; nothing spins."""
         source = self.source(threads=1)
         taker = source.take("RS256")
         self.threads.jobs.pop()[1].errback(RuntimeError("no entropy"))

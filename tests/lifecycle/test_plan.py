@@ -83,7 +83,7 @@ class PlanTests(TestCase):
             with self.subTest(ring=ring):
                 self.assertEqual(plans.next_signer(ring, "ES256", 60, SCHEDULE), answer)
 
-    def test_the_change_to_come_is_told(self) -> None:
+    def test_the_change_to_come_is_known(self) -> None:
         """The takeover, the end of a retired key, or nothing that time alone would bring."""
         active, pending = ring_key("a", State.ACTIVE), ring_key("b", State.PENDING)
         for keys, at in (

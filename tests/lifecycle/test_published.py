@@ -1,4 +1,4 @@
-"""The key store: its indexes agree, its document is ordered and whole, and nothing stays behind."""
+"""The published keys: indexes agree, the document is ordered and whole, nothing stays behind."""
 
 import json
 from unittest import TestCase
@@ -29,7 +29,7 @@ def kids(store: PublishedKeys) -> list[str]:
     return [member["kid"] for member in json.loads(store.key_set().body)["keys"]]
 
 
-class KeyStoreTests(TestCase):
+class PublishedKeysTests(TestCase):
     def test_the_document_is_ordered_by_age_then_kid(self) -> None:
         """However keys came in, the oldest is first, and of one second the smallest kid."""
         store = PublishedKeys()
@@ -104,7 +104,7 @@ class KeyStoreTests(TestCase):
         self.assertEqual(len(store), 10)
         self.assertLessEqual(max(leftovers(store)), 21)
 
-    def test_seconds_of_keys_that_were_removed_are_let_go_of(self) -> None:
+    def test_seconds_of_keys_that_were_removed_are_dropped(self) -> None:
         """Where keys come and are withdrawn before their end, the schedule stays small."""
         store = PublishedKeys()
         store.add(key("first", expires=5))
@@ -143,7 +143,7 @@ def leftovers(store: PublishedKeys) -> tuple[int, ...]:
     )
 
 
-class KeyStoreMachine(RuleBasedStateMachine):
+class PublishedKeysMachine(RuleBasedStateMachine):
     """Any order of changes, against a plain dict."""
 
     def __init__(self) -> None:
@@ -214,8 +214,8 @@ class KeyStoreMachine(RuleBasedStateMachine):
         assert all(self.store.get(kid) is key for kid, key in self.model.items())
 
 
-class KeyStoreStateTests(TestCase):
+class PublishedKeysStateTests(TestCase):
     def test_any_order(self) -> None:
         """No order of changes makes the indexes differ from one another or from a plain dict."""
         bounds = settings(max_examples=pick(20, 60), stateful_step_count=30, deadline=None)
-        run_state_machine_as_test(KeyStoreMachine, settings=bounds)
+        run_state_machine_as_test(PublishedKeysMachine, settings=bounds)

@@ -31,7 +31,7 @@ class ChangeTests(TestCase):
             self.assertEqual((after.keys[0].until, after.alert_until), (until, alert))
 
     def test_a_key_that_the_ring_lacks_is_an_error(self) -> None:
-        """By its kid a key is found; where there is none, the kid is told."""
+        """By its kid a key is found; where there is none, the error has the kid."""
         ring = Ring((ring_key("a", State.ACTIVE),))
         self.assertIs(ring["a"], ring.keys[0])
         with self.assertRaisesRegex(KeyError, "nobody"):

@@ -1,4 +1,4 @@
-"""One describer of a key: what operators are told of keys in a ring, and of single ones."""
+"""One describer of a key: what operators see of keys in a ring, and of single ones."""
 
 from unittest import TestCase
 
@@ -14,7 +14,7 @@ RETIRED = ring_key("a", State.RETIRED, 50, until=260)
 
 
 class StatusTests(TestCase):
-    def test_without_a_schedule_nothing_is_told_of_what_is_to_come(self) -> None:
+    def test_without_a_schedule_nothing_is_said_of_what_is_to_come(self) -> None:
         """As a command sees a store: the key as it is kept, and how much it has signed."""
         for key, until in ((ACTIVE, None), (PENDING, None), (RETIRED, 260)):
             status = KeyStatus.stored(key, Usage(3, 77))
@@ -22,7 +22,7 @@ class StatusTests(TestCase):
             self.assertEqual((status.last_exp, status.safe_to_drop_at), (77, None))
         self.assertIsNone(KeyStatus.stored(ACTIVE, Usage()).last_exp)
 
-    def test_with_a_schedule_the_takeover_is_told(self) -> None:
+    def test_with_a_schedule_the_takeover_is_described(self) -> None:
         """Of the active key and its successor, but not of a key that has none."""
         ring = Ring((ACTIVE, PENDING))
         for key in ring.keys:

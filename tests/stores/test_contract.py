@@ -109,7 +109,7 @@ class StoreContract:
         await self.store.expire(NOW)
         self.assert_same_keys((await self.store.read(None, ())).keys, [live])
 
-    async def test_a_withdrawal_that_is_forgotten_is_told_by_everything(self: Any) -> None:
+    async def test_a_withdrawal_that_is_forgotten_is_seen_in_everything(self: Any) -> None:
         """Whoever slept longer than withdrawals are remembered is given all that there is."""
         goes, stays = single(NOW + 10**9), single(NOW + 10**9)
         await self.store.insert(goes)
@@ -196,7 +196,7 @@ class StoreContract:
         self.assertEqual(read.sign(b"text"), pair.sign(b"text"))
 
     async def test_another_hears_of_a_change(self: Any) -> None:
-        """Where a store is shared, and tells of changes itself, within a second."""
+        """Where a store is shared, and notifies of changes itself, within a second."""
         if not self.tells:
             return
         heard = DeferredQueue()
@@ -302,7 +302,7 @@ class SQLiteStoreTests(SqlStoreContract, TestCase):
             contents = database.read(version, ())
             self.assertEqual(contents and contents.gone, gone)
 
-    def test_the_file_is_its_owners_alone(self) -> None:
+    def test_only_the_owner_may_read_the_file(self) -> None:
         """And so are those that SQLite puts beside it."""
         modes = {path.name: path.stat().st_mode & 0o777 for path in self.folder.iterdir()}
         self.assertEqual(set(modes.values()), {0o600}, modes)

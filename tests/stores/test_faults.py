@@ -502,7 +502,7 @@ class ServerTests(ProcessTestCase):
         return process, port_in(process.stdout.readline())
 
     def assert_store_away(self, answer: tuple[int, bytes]) -> None:
-        """Clients are told that it is away, and nothing of files, hosts and ports."""
+        """Clients learn that it is away, and nothing of files, hosts and ports."""
         problem = json.loads(answer[1])
         self.assertEqual((answer[0], problem["type"]), (503, "urn:jwksd:problem:store-away"))
         self.assertEqual(problem["detail"], "the store cannot be used now; the log says why")
@@ -551,7 +551,7 @@ class ServerTests(ProcessTestCase):
         self.assertEqual(json.loads(ask(other, "GET", JWKS)[1])["keys"], [])
         self.assertEqual(self.stop(process)[0], 0)
 
-    def test_a_lock_that_stays_is_told_to_clients(self) -> None:
+    def test_a_lock_that_stays_is_reported_to_clients(self) -> None:
         """503 with a problem document, until the lock is gone; then it goes on by itself."""
         process, port = self.serve_impatiently(0.05)
         connection = self.connect(port)
@@ -565,7 +565,7 @@ class ServerTests(ProcessTestCase):
         self.assertEqual(len(json.loads(ask(connection, "GET", JWKS)[1])["keys"]), 2)
         self.assert_stops(process, "the store is away: database is locked")
 
-    def test_damage_is_told_to_clients_and_stops_the_next_start(self) -> None:
+    def test_damage_is_reported_to_clients_and_stops_the_next_start(self) -> None:
         """Nothing is signed with a key that could not be kept, and nobody sees a traceback."""
         process, port = self.serve_impatiently(5)
         connection = self.connect(port)
@@ -795,7 +795,7 @@ if postgres.find() is not None:
             self.addCleanup(self.store.close)
 
         async def test_an_insert_is_not_acknowledged(self) -> None:
-            """The key is there whole, or not at all; reading tells, and the next one is kept."""
+            """The key is there whole, or not at all; a read shows which; the next is kept."""
             for when in ("before", "after"):
                 with self.subTest(when=when):
                     self.connect()

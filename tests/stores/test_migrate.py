@@ -164,7 +164,7 @@ class SQLiteMigrationTests(MigrationContract, TestCase):
         return f"sqlite:///{self.file}"
 
     def assert_backup(self, pair: KeyPair) -> None:
-        """It is its owner's alone, and holds the old rows in the old schema."""
+        """Only its owner may read it, and it holds the old rows in the old schema."""
         backup = self.folder / "keys.db.backup-0001"
         self.assertEqual(backup.stat().st_mode & 0o777, 0o600)
         with closing(sqlite3.connect(backup)) as connection:

@@ -1,6 +1,7 @@
 """Which store is opened for a URL, and what is refused."""
 
 import sys
+from time import time
 from unittest.mock import patch
 
 from twisted.internet.task import Clock
@@ -11,7 +12,7 @@ from tests.support.secretfiles import SECRET, SecretsTestCase
 
 
 def open_and_read(url: str) -> None:
-    open_database(url, None, private_keys=False).open()
+    open_database(url, None, time, private_keys=False).open()
 
 
 class StoreTests(SecretsTestCase):
@@ -44,12 +45,12 @@ class StoreTests(SecretsTestCase):
             with self.subTest(missing=missing), patch.dict("sys.modules", {missing: None}):
                 if missing == "sqlalchemy":
                     sys.modules.pop("jwksd.stores.database", None)
-                line = self.refusal(open_database, url, None, private_keys=False)
+                line = self.refusal(open_database, url, None, time, private_keys=False)
                 self.assertEqual(
                     line, f"jwksd: --store needs {missing}: python -m pip install 'jwksd[sql]'"
                 )
 
-    def test_a_password_is_never_told(self) -> None:
+    def test_a_password_is_never_shown(self) -> None:
         """Neither where the URL cannot be read, nor where nobody answers."""
         for rest, said in (
             (f"user:{SECRET}@127.0.0.1:1/jwksd", "--store cannot be used"),

@@ -285,7 +285,7 @@ class SQLiteRewrapTests(RewrapContract, TestCase):
         self.assertEqual([text for text in old.values() if ciphertext(text)[:40] in octets], [])
         self.assertEqual([text for text in old.values() if ciphertext(text)[-40:] in octets], [])
 
-    def test_whoever_reads_without_a_pause_is_told_of(self) -> None:
+    def test_a_reader_without_a_pause_is_reported(self) -> None:
         """SQLite cannot empty its log then: the command says so, and goes well when run again."""
         with patch("jwksd.stores.engine.PATIENCE", 0.1):
             database, reader = self.database([OLD]), self.database([OLD])

@@ -1,4 +1,4 @@
-"""A folder for secrets, and refusals in which none of them is told."""
+"""A folder for secrets, and refusals that show none of them."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -199,7 +199,7 @@ class DevClockTests(SynchronousTestCase):
 
 
 class KeyTests(DevTestCase):
-    def test_every_key_is_told_with_its_token(self) -> None:
+    def test_every_key_is_listed_with_its_token(self) -> None:
         """Of a key for one token: it is published until that has expired, and may go then."""
         minted = self.mint(lifetime=60)
         self.assertEqual(
@@ -393,7 +393,7 @@ def of(body: bytes, member: str) -> list[str]:
 
 
 class DefectTests(DevTestCase):
-    def test_the_catalogue_is_told(self) -> None:
+    def test_the_catalogue_is_listed(self) -> None:
         """Every row with its verdict."""
         _, body = self.request("GET", "/dev/defects")
         told = {row["name"]: row["verdict"] for row in json.loads(body)["defects"]}

@@ -114,7 +114,7 @@ class DocumentHeaderTests(HeadersTestCase):
         self.assertEqual(self.assert_clean(*self.make("per-token")), {b"200", b"304"})
 
     def test_every_document_of_a_rotation(self) -> None:
-        """Under the rotating policy caches are told the same that they would read out of it."""
+        """Under the rotating policy caches get the same as they would read out of it."""
         self.assertEqual(self.assert_clean(*self.make("rotating")), {b"200", b"304"})
 
     def test_every_document_after_a_revocation(self) -> None:

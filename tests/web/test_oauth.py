@@ -192,7 +192,7 @@ class IntrospectTests(OAuthTestCase):
         self.assertEqual(body, {"active": True, "token_type": "Bearer", **claims(token)})
 
     def test_a_token_that_is_no_longer_valid_is_not_active(self) -> None:
-        """Expired, its key reset, or not ours: active is false, and nothing else is told."""
+        """Expired, its key reset, or not ours: active is false, and there is no other member."""
         token = self.token()
         self.app.clock.advance(3599)
         self.assertTrue(self.introspect(token)["active"])

@@ -107,7 +107,7 @@ class RawTestCase(TestCase):
         return answer
 
     def mint(self, *fields: str, body: str | None = None) -> dict[str, Any]:
-        """A new token, and what is told of it."""
+        """A new token, and the other members of its answer."""
         answer = self.ask("POST /auth", f"Accept: {JSON}", *fields, body=body)
         self.assertEqual((answer.status, answer["Content-Type"]), (200, JSON), answer)
         self.assertEqual(set(answer.json), {"token", "kid", "alg", "iat", "exp"})
@@ -329,7 +329,7 @@ class LargeBodyTests(RawTestCase):
                 self.assert_alive(wire)
 
     def test_a_chunked_body_past_the_bound_is_413(self) -> None:
-        """The length need not be told beforehand."""
+        """The length need not be given beforehand."""
         wire = self.connect()
         wire.send(message("POST /auth", f"Content-Type: {FORM}", "Transfer-Encoding: chunked"))
         wire.send(chunked(*[b"x" * 50_000] * (TEN_MEGABYTES // 50_000)))
@@ -428,7 +428,7 @@ class FramingTests(RawTestCase):
             with self.subTest(octets=octets[:60], length=len(octets)):
                 self.assert_refused(octets, 431)
 
-    def test_a_length_told_twice_is_400(self) -> None:
+    def test_a_length_given_twice_is_400(self) -> None:
         """Differing it is an attack, equal it is refused too; what follows is never answered."""
         smuggled = message(f"GET {JWKS}")
         for first, second in (("5", "6"), ("5", "5"), ("0", "0"), ("0", "5"), ("5", "0")):
@@ -716,7 +716,7 @@ class ConnectionTests(RawTestCase):
                 wire.send(b"x=1")
                 self.assertEqual(wire.read().status, 200)
 
-    def test_http_1_0_is_never_told_to_continue(self) -> None:
+    def test_http_1_0_never_gets_100_continue(self) -> None:
         """RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request must be ignored."""
         wire = self.connect()
         wire.send(b"POST /auth HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nx=1")
@@ -963,7 +963,7 @@ class AuthTests(RawTestCase):
 
 class DevTests(RawTestCase):
     def test_post_resets_the_keys(self) -> None:
-        """It tells how many there were; the set is empty then, and its keys are unknown."""
+        """It says how many there were; the set is empty then, and its keys are unknown."""
         kid, count = self.mint()["kid"], len(self.keys())
         answer = self.ask("POST /dev?action=resetkeys")
         self.assertEqual(answer.status, 200)

@@ -84,7 +84,7 @@ class AuthTests(HttpTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_a_failure_after_the_client_left_is_logged(self) -> None:
-        """Nobody is there to be told, so the log is."""
+        """Nobody is there to get the error, so it is logged."""
         source = LastWaiter(on_cancel=lambda waiter: waiter.errback(RuntimeError("late")))
         request = auth_request()
         root = make_root(make_issuer(self.app.clock, source))
@@ -99,7 +99,7 @@ class AuthTests(HttpTestCase):
         self.assert_problem(response, body, 503, "too-many-waiting")
         self.assertEqual(self.header(response, "retry-after"), "7")
 
-    def test_our_own_fault_is_a_500_that_tells_nothing(self) -> None:
+    def test_our_own_fault_is_a_500_without_details(self) -> None:
         """The log has the failure, the client a problem without its text."""
         self.app = make_app(source=BrokenSource())
         response, body = self.request("POST", "/auth")
@@ -268,7 +268,7 @@ class DevTests(HttpTestCase):
         self.assertEqual(self.header(response, "cache-control"), "no-store")
         self.assertEqual(self.request("GET", JWKS)[1], b'{"keys":[]}')
 
-    def test_the_state_is_told(self) -> None:
+    def test_the_state_is_shown(self) -> None:
         """GET says how many keys are live, what the clock does, and which faults are to come."""
         self.request("POST", "/auth")
         clock = {"now": NOW, "frozen": False, "offset": 0}

@@ -311,7 +311,7 @@ class DocumentTests(SynchronousTestCase):
             for first, second in combinations(document.kids, 2):
                 self.assertLessEqual(births[first][0], births[second][1])
 
-    def test_the_issuer_tells_of_its_keys_in_the_order_of_publication(self) -> None:
+    def test_the_issuer_describes_its_keys_in_the_order_of_publication(self) -> None:
         """New keys come last, within one second too."""
         known: list[str] = []
         for look in course().looks:
@@ -320,7 +320,7 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(told[: len(known)], known)
             known = told
 
-    def test_the_document_has_the_keys_that_the_issuer_tells_of(self) -> None:
+    def test_the_document_has_the_keys_that_the_issuer_describes(self) -> None:
         """What is described is what is published, at the same moment."""
         for look in course().looks:
             told = {(key["kid"], key["alg"]) for key in look.described}
@@ -367,7 +367,7 @@ class ValidatorTests(SynchronousTestCase):
         self.assertEqual(len({body for _, body in pairs}), len(pairs))
 
     def test_304_exactly_when_nothing_has_changed(self) -> None:
-        """Whoever sends the last tag gets the new bytes, or is told that his are the same."""
+        """A client that sends the last tag gets the new bytes, or 304 where they are the same."""
         looks = course().looks
         for before, look in pairwise(looks):
             answer, same = look.conditional, look.document.body == before.document.body

@@ -1,4 +1,4 @@
-"""Listener: the service that binds the site to its addresses, and lets it go in order.
+"""Listener: the service that binds the site to its addresses, and releases them in order.
 
 A port that cannot be had ends the start; it is never logged and passed over.
 """
@@ -83,7 +83,7 @@ class Listener(Service):
         return self.release().addCallback(lambda _: self._site.drain())
 
     def release(self) -> "Deferred[Any]":
-        """Let go of every port; the Deferred fires when all are closed."""
+        """Release every port; the Deferred fires when all are closed."""
         ports, self._ports = self._ports, []
         self._closing.extend([maybeDeferred(port.stopListening) for port in ports])
         return DeferredList(self._closing)

@@ -21,7 +21,7 @@ _BACKLOG = 1024
 
 @implementer(IStreamServerEndpoint)
 class ReusePortEndpoint:
-    """A TCP port of an IPv4 or IPv6 address, shared with whoever else binds it this way."""
+    """A TCP port of an IPv4 or IPv6 address, shared with other processes that bind it this way."""
 
     def __init__(self, reactor: IReactorSocket, port: int, interface: str) -> None:
         self._reactor = reactor

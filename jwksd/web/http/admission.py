@@ -37,7 +37,7 @@ class Admission:
 
     Args:
         check_host: whether a Host must be one of ours.
-        hosts: the names of this server, as ``names`` makes them.
+        hosts: the names of this server, as ``host_names`` makes them.
         issuer: the origin of the issuer URL, whose pages are the server's own.
         cors_origins: other origins whose pages may do what its own may. Both are as ``origin_of``
             writes them.
@@ -53,7 +53,7 @@ class Admission:
         return origins[0] if len(origins) == 1 and origins[0] in self.cors_origins else None
 
 
-def names(hosts: Iterable[bytes]) -> frozenset[bytes]:
+def host_names(hosts: Iterable[bytes]) -> frozenset[bytes]:
     """Return the names of a server that is called by these hosts, and by those of loopback."""
     return frozenset({_LOCAL, *map(_name, hosts)}) - {b""}
 
@@ -150,6 +150,6 @@ def _wrong_host(host: bytes) -> str:
 def _cross_site(origins: Sequence[bytes]) -> str:
     origin = b", ".join(origins)[:_LONGEST_HOST].decode("ascii", "backslashreplace")
     return (
-        f"a page of another origin ({origin or 'not told'}) may not do this; start the server with"
+        f"a page of another origin ({origin or 'unknown'}) may not do this; start the server with"
         " --cors-origin and its origin to let it"
     )

@@ -5,7 +5,7 @@ The *ordinary path* is twisted.web's parser with the resource tree. The laws of 
    alone, on a connection that was idle, and the ordinary path answered it. So status, header
    fields, limits and errors are decided in one place only.
 2. It repeats an answer only if the handler said how (``Repeat``), and it asks each time what the
-   body is now. The Date is that of the moment. In every other case the ordinary path answers.
+   body is now. The Date is that of the repetition. In every other case the ordinary path answers.
 3. What it remembers is bounded in number and in octets.
 4. There are more keys than requests worth remembering. So requests that differ in nothing but the
    kid share one answer (``AnswerToKind``), into which body, length and ETag of the key are filled.

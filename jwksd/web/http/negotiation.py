@@ -41,10 +41,10 @@ def prefers(accept: bytes, wanted: bytes, default: bytes) -> bool:
     return quality(accept, wanted)[0] > quality(accept, default)[0]
 
 
-def names(accept: bytes, wanted: bytes, default: bytes) -> bool:
-    """Return whether the field names ``wanted``, and ``default`` has no higher quality."""
-    wish, named = quality(accept, wanted)
-    return named and wish > 0 and wish >= quality(accept, default)[0]
+def is_named(accept: bytes, wanted: bytes, default: bytes) -> bool:
+    """Return whether the field names ``wanted``, and gives ``default`` no higher quality."""
+    own, named = quality(accept, wanted)
+    return named and own > 0 and own >= quality(accept, default)[0]
 
 
 def none_match(field: bytes, etag: bytes) -> bool:

@@ -9,11 +9,14 @@ from twisted.internet.interfaces import IListeningPort
 from jwksd.web.http.twistednames import SMALL_READS, missing
 
 READ = 8192
-"""Octets. To make room for Twisted's 64 KiB and give it back takes as long as to read a request."""
+"""Octets. To allocate Twisted's 64 KiB and free them takes as long as to read a request."""
 
 
 class SmallReads(tcp.Server):
-    """Twisted's ``bufferSize`` would serve, but it also says when a client is slow to read."""
+    """A connection that reads ``READ`` octets at once.
+
+    Twisted's ``bufferSize`` is not made smaller, for it also says when a client is slow to read.
+    """
 
     def doRead(self) -> Any:
         try:
@@ -24,6 +27,6 @@ class SmallReads(tcp.Server):
 
 
 def read_little(port: IListeningPort) -> None:
-    """Have the connections of a plain TCP port be such."""
+    """Have the connections of a plain TCP port be ``SmallReads``."""
     if type(port) is tcp.Port and not missing(SMALL_READS):
         port.transport = SmallReads

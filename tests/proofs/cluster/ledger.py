@@ -33,7 +33,7 @@ class Ledger:
             self.longest[what] = max(seconds, self.longest.get(what, 0.0))
 
     def fail(self, what: str) -> None:
-        """Something is not as it must be; told at once."""
+        """Report at once that something is not as it must be."""
         self.note(f"FAILED: {what}")
         with self._lock:
             self.failures.append(what)

@@ -96,7 +96,7 @@ def _go_through(
 
 
 def _judge_logs(ledger: Ledger, three: Sequence[Node]) -> None:
-    """Nothing failed that the log tells of, save that the database was away."""
+    """The log reports no failure but that the database was away."""
     for node in three:
         lines = [line for line in node.log.splitlines() if "the store is away" not in line]
         for sign in ("Traceback", "failed", "could not", "[CRITICAL]", "error]"):

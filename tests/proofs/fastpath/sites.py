@@ -72,7 +72,7 @@ class Numbered:
         return waiter
 
     def release(self) -> None:
-        """Answer whoever waits."""
+        """Serve all who wait."""
         while self._waiting:
             alg, waiter = self._waiting.popleft()
             if not waiter.called:
@@ -324,7 +324,7 @@ class Moment:
 
     @contextmanager
     def everywhere(self) -> Iterator[None]:
-        """It is this time for whoever dates an answer."""
+        """Have every answer dated with this time."""
         with (
             patch("jwksd.web.http.fastpath.time", self.time),
             patch("twisted.web.http.gmtime", self.gmtime),

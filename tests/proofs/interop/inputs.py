@@ -1,7 +1,7 @@
 """Whether anything that a proof looks at has changed since its page in docs/ was written.
 
 ``python -m tests.proofs.interop.inputs verifiers`` (or ``oauth-clients``) exits with 0 where the
-page keeps the hash that its inputs have now: then the proof would find what the page tells.
+page keeps the hash that its inputs have now: then the proof would find what is on the page.
 """
 
 import sys
@@ -29,7 +29,7 @@ INPUTS = {
 
 
 def page(name: str) -> Path:
-    """Where the proof of this name tells what it found."""
+    """Return the page on which the proof of this name writes what it found."""
     return CHECKOUT / "docs" / f"{name}.md"
 
 

@@ -183,7 +183,7 @@ class Token:
 
 @dataclass
 class Tally:
-    """What came of a lane."""
+    """What came of a run."""
 
     tokens: int = 0
     kids: list[str] = field(default_factory=list)
@@ -198,7 +198,7 @@ class Tally:
         return max(0, len(self.kids) - 1)
 
 
-class Lane:
+class RotationRun:
     """A jwksd at work, and all who verify its tokens."""
 
     def __init__(self, server: str, verifiers: Sequence[Verify]) -> None:
@@ -275,8 +275,8 @@ def failures(plan: Plan, tally: Tally, log: Sequence[str]) -> Iterator[str]:
             yield f"nginx has logged no {wanted}"
 
 
-def told(tally: Tally, log: Sequence[str]) -> str:
-    """The figures of a lane."""
+def figures(tally: Tally, log: Sequence[str]) -> str:
+    """Return the figures of a run."""
     return (
         f"{tally.rotations} rotations, {tally.tokens} tokens, {tally.accepted} times accepted,"
         f" {sum(tally.refused.values())} times refused, {tally.late} times too late to tell;"
@@ -292,19 +292,19 @@ def states(server: str) -> Counter[str]:
 
 
 def drive(plan: Plan, program: str, tools: Path) -> bool:
-    """Run one lane and tell of it; whether all was well."""
+    """Make one run and report it; return whether all was well."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         daemon = stack.enter_context(running(str(folder), *COMMON, *plan.options.split()))
         url = stack.enter_context(nginx(program, folder, daemon.port)) + JWKS
         verifiers = [pyjwt(url, plan.pyjwt), stack.enter_context(jose(tools, url, plan.jose))]
-        tally = Lane(daemon.url, verifiers).run()
+        tally = RotationRun(daemon.url, verifiers).run()
         keys = states(daemon.url)
         log = (folder / "access.log").read_text().splitlines()
     found = list(failures(plan, tally, log))
     if keys["active"] != 1:
         found.append(f"there are {dict(keys)} keys at the end")
-    print(f"{plan.name}: {told(tally, log)}")
+    print(f"{plan.name}: {figures(tally, log)}")
     for what in found:
         print(f"FAILED: {plan.name}: {what}", flush=True)
     return not found

@@ -10,14 +10,14 @@ from twisted.internet.interfaces import IAddress
 
 from jwksd.errors import CrossSite, WrongHost
 from jwksd.web.http import admission
-from jwksd.web.http.admission import Admission, judge, names, origin_of
+from jwksd.web.http.admission import Admission, host_names, judge, origin_of
 from jwksd.web.http.site import Site
 from tests.support.fastpath import FastPathTestCase
 from tests.support.http import JWKS, Connection, get
 
 APP, ISSUER = b"https://app.example", b"https://issuer.example"
 OURS = Admission(
-    hosts=names([b"issuer.example:8080", b"Jwksd", b"10.0.0.1", b"a b"]),
+    hosts=host_names([b"issuer.example:8080", b"Jwksd", b"10.0.0.1", b"a b"]),
     issuer=ISSUER,
     cors_origins=frozenset({APP}),
 )
@@ -116,7 +116,7 @@ class HostTests(TestCase):
 
     def test_a_server_without_names_of_its_own_has_those_of_the_machine(self) -> None:
         """And an issuer whose URL has no name adds none."""
-        for policy in (Admission(), Admission(hosts=names([b"", b"[::1", b"*"]))):
+        for policy in (Admission(), Admission(hosts=host_names([b"", b"[::1", b"*"]))):
             self.assertEqual(policy.hosts, {b"localhost"})
             self.assertFalse(self.is_let_in(b"", policy=policy))
 
@@ -169,7 +169,7 @@ class OriginTests(TestCase):
                 found = self.is_let_in(method=method, sites=[b"cross-site"], origins=[b"null"])
                 self.assertIs(found, let_in)
 
-    def test_the_site_decides_where_it_is_told(self) -> None:
+    def test_the_site_decides_where_it_is_given(self) -> None:
         """Only these two are ours, so written and alone; another port is same-site, and foreign."""
         for sites, let_in in (
             ([b"same-origin"], True),
@@ -234,7 +234,7 @@ class OriginTests(TestCase):
         self.assertFalse(self.is_let_in(origins=[ISSUER], policy=Admission()))
 
     def test_several_origins_are_nobodys(self) -> None:
-        """Also when each would be let in, and with a site: it is not told for which one."""
+        """Also when each would be let in, and with a site: nothing says for which one it is."""
         for origins in ([APP, APP], [ISSUER, ISSUER], [APP, b"https://evil.example"]):
             self.assertFalse(self.is_let_in(origins=origins))
             self.assertFalse(self.is_let_in(origins=origins, sites=[b"cross-site"]))
@@ -281,7 +281,7 @@ class ConnectionTests(FastPathTestCase):
     def status(self, client: Connection, request: bytes) -> int:
         return int(client.send(request).split(b" ")[1])
 
-    def test_a_wrong_host_is_told_as_a_problem(self) -> None:
+    def test_a_wrong_host_gets_a_problem(self) -> None:
         """421 with the option that helps; the connection goes on."""
         client = self.connect()
         answer = client.send(ask("POST /auth", "evil.example:80"))

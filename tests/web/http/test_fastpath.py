@@ -99,7 +99,7 @@ class RepeatTests(FastPathTestCase):
             written.clear()
 
     def test_an_idle_connection_is_closed_when_it_has_been_idle(self) -> None:
-        """Sixty seconds after the last answer, whoever gave it; not sooner."""
+        """Sixty seconds after the last answer, of either path; not sooner."""
         self.connection.send(get(JWKS))
         self.clock.advance(59)
         self.connection.send(get(JWKS))
@@ -173,7 +173,7 @@ class ChangeTests(FastPathTestCase):
         self.connection.channel.dataReceived(request)
         self.assertEqual(made, [])
 
-    def test_a_connection_to_a_server_that_stops_is_told_so(self) -> None:
+    def test_the_answer_of_a_server_that_stops_says_so(self) -> None:
         """Its first answer is its last, though it was known before."""
         self.connection.send(get(JWKS))
         self.site.drain()

@@ -5,7 +5,7 @@ from unittest import TestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jwksd.web.http.negotiation import names, none_match, prefers, quality
+from jwksd.web.http.negotiation import is_named, none_match, prefers, quality
 
 JSON, JWT, JWK_SET = b"application/json", b"application/jwt", b"application/jwk-set+json"
 
@@ -53,7 +53,7 @@ class AcceptTests(TestCase):
             (b"application/jwk-set+json;q=0", False),
         ):
             with self.subTest(accept=accept):
-                self.assertIs(names(accept, JWK_SET, default=JSON), expected)
+                self.assertIs(is_named(accept, JWK_SET, default=JSON), expected)
 
     @given(ACCEPT | st.binary(max_size=60))
     def test_any_field_gives_a_quality(self, accept: bytes) -> None:

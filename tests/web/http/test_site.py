@@ -109,7 +109,7 @@ class NoRequestTests(SiteTestCase):
         self.assertEqual(connection.received, b"")
         connection.lose()
 
-    def test_a_request_cut_short_is_told_408(self) -> None:
+    def test_a_request_cut_short_gets_408(self) -> None:
         """A client that stops in the middle of its head or body learns why it is cut off."""
         for part in (b"GET / HTTP/1.1\r\nHost:", POST.replace(b": 0", b": 9") + b"half"):
             with self.subTest(part=part):
@@ -201,7 +201,7 @@ class DrainTests(SiteTestCase):
         self.successResultOf(drained)
 
     def test_a_request_in_flight_is_answered(self) -> None:
-        """It gets its token, is told that the connection closes, and then all is done."""
+        """It gets its token with Connection: close, and then all is done."""
         connection = Connection(self.site)
         connection.send(POST)
         drained = self.site.drain()

@@ -45,7 +45,7 @@ class SmallReadsTests(SynchronousTestCase):
         self.assertIsNone(self.transport.doRead())
         self.assertEqual(self.receiver.pieces, [])
 
-    def test_an_end_is_told_from_a_loss(self) -> None:
+    def test_an_end_differs_from_a_loss(self) -> None:
         """As Twisted's own does."""
         self.peer.shutdown(socket.SHUT_WR)
         self.assertIs(self.transport.doRead(), main.CONNECTION_DONE)
