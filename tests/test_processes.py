@@ -120,6 +120,23 @@ class CommandTests(ProcessTestCase):
                 self.assertNotIn("Traceback", output)
                 self.assertEqual(output.count("shutting down"), 1)
 
+    def test_nor_do_those_that_come_last(self) -> None:
+        """While the interpreter ends it gives each signal its default action back."""
+        program = (
+            "import os, sys\n"
+            "from jwksd.cli.command import serve\n"
+            "class Last:\n"
+            "    def __del__(self, kill=os.kill, process=os.getpid(), number=int(sys.argv[1])):\n"
+            "        kill(process, number)\n"
+            "last = Last()\n"
+            "serve(['--port', '0', '--alg', 'ES256'])\n"
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number=number):
+                process = self.start(sys.executable, "-c", program, str(int(number)))
+                process.stdout.readline()
+                self.assertEqual(self.stop(process)[0], 0)
+
     def test_a_signal_before_it_serves_ends_it_silently(self) -> None:
         """Here it comes while the store is opened; shells know the exit codes."""
         program = (
