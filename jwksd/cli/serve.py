@@ -63,7 +63,10 @@ def start(service: "Daemon", reactor: "IReactorCore") -> None:
     """Start the service, have the reactor stop it, and greet."""
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    print(greeting(service), flush=True)
+    try:
+        print(greeting(service), flush=True)
+    except OSError:  # nobody reads it; nor is it tried again when the process ends
+        sys.stdout = None
 
 
 def greeting(service: "Daemon") -> str:
