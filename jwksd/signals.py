@@ -14,6 +14,15 @@ from twisted.internet.interfaces import IReactorCore
 _SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGBREAK")]
 
 
+def ignore_signals() -> None:
+    """Ignore what would end the process, of which nothing is left but its end.
+
+    While the interpreter ends it gives each signal its default action back, unless it is ignored.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopSignals(Service):
     """Takes the place of the reactor's handlers of signals; others are left alone."""
 

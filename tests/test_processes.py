@@ -95,6 +95,23 @@ class CommandTests(ProcessTestCase):
                 self.assertNotIn("Traceback", output)
                 self.assertEqual(output.count("shutting down"), 1)
 
+    def test_nobody_need_read_the_greeting(self) -> None:
+        """Its reader may be gone, as in ``jwksd serve | true``: it serves, and ends as always."""
+        port = free_port()
+        program = (
+            "import os, sys\n"
+            "reader, writer = os.pipe()\n"
+            "os.dup2(writer, 1)\n"
+            "os.close(reader)\n"
+            "from jwksd.cli.command import serve\n"
+            "serve(sys.argv[1:])\n"
+        )
+        process = self.start(sys.executable, "-c", program, "--port", str(port), "--alg", "ES256")
+        while "serve as issuer" not in process.stderr.readline():
+            self.assertIsNone(process.poll())
+        self.assertEqual(ask(self.connect(port), "GET", JWKS)[0], 200)
+        self.assertEqual(self.stop(process)[0], 0)
+
     def test_further_signals_change_nothing(self) -> None:
         """Whoever runs it: what was begun is answered, and it ends as after the first."""
         twistd = [*TWISTD, "-n", "--pidfile", str(self.folder / "pid"), "jwksd"]
@@ -119,6 +136,23 @@ class CommandTests(ProcessTestCase):
                 self.assertEqual(process.returncode, code, output)
                 self.assertNotIn("Traceback", output)
                 self.assertEqual(output.count("shutting down"), 1)
+
+    def test_nor_do_those_that_come_last(self) -> None:
+        """While the interpreter ends it gives each signal its default action back."""
+        program = (
+            "import os, sys\n"
+            "from jwksd.cli.command import serve\n"
+            "class Last:\n"
+            "    def __del__(self, kill=os.kill, process=os.getpid(), number=int(sys.argv[1])):\n"
+            "        kill(process, number)\n"
+            "last = Last()\n"
+            "serve(['--port', '0', '--alg', 'ES256'])\n"
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number=number):
+                process = self.start(sys.executable, "-c", program, str(int(number)))
+                process.stdout.readline()
+                self.assertEqual(self.stop(process)[0], 0)
 
     def test_a_signal_before_it_serves_ends_it_silently(self) -> None:
         """Here it comes while the store is opened; shells know the exit codes."""

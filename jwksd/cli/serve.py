@@ -43,6 +43,7 @@ def run(settings: Settings) -> None:
     from twisted.internet import reactor
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
+    from jwksd.signals import ignore_signals
     from jwksd.tap import make_daemon
 
     try:
@@ -53,6 +54,7 @@ def run(settings: Settings) -> None:
         # Not before it runs: until then a signal would end the process out of order.
         reactor.callWhenRunning(start, service, reactor)
         reactor.run()
+        ignore_signals()
     except KeyboardInterrupt:  # before the reactor runs, which has a handler of its own
         raise SystemExit(128 + signal.SIGINT) from None
 
@@ -61,7 +63,10 @@ def start(service: "Daemon", reactor: "IReactorCore") -> None:
     """Start the service, have the reactor stop it, and greet."""
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    print(greeting(service), flush=True)
+    try:
+        print(greeting(service), flush=True)
+    except OSError:  # nobody reads it; nor is it tried again when the process ends
+        sys.stdout = None
 
 
 def greeting(service: "Daemon") -> str:
