@@ -1,6 +1,6 @@
 """This checkout beside another commit: GET and mint rates in alternating pairs.
 
-    python bench/pairs.py REVISION [--pairs 20] [--bound 0.97]
+    python bench/pairs.py REVISION [--pairs 20] [--seconds 2] [--only TEXT] [--bound 0.97]
 
 Both servers run at the same time on one core, and wrk on another asks them in turn, so that what
 disturbs the machine disturbs both. Of each pair the ratio is taken, new over old; printed are the
@@ -23,7 +23,7 @@ from tools import Tools, install
 from wrk import Wrk
 
 CORE, LOAD_CORE = 0, 1
-SECONDS, CONNECTIONS = 2, 16
+CONNECTIONS = 16
 
 T95 = 2.1
 """The factor of a 95 % interval by some twenty samples (Student's t)."""
@@ -50,17 +50,17 @@ def at(checkout: Path, *arguments: str) -> Iterator[Server]:
         common.CHECKOUT = kept
 
 
-def ratios(tools: Tools, other: Path, load: str, pairs: int) -> list[float]:
+def ratios(tools: Tools, other: Path, load: str, pairs: int, seconds: int) -> list[float]:
     """New over old, of so many pairs; each pair begins with the one that the last ended with."""
     shot, arguments = LOADS[load]
     wrk = Wrk(tools, LOAD_CORE)
     with at(common.CHECKOUT, *arguments) as new, at(other, *arguments) as old:
         for server in (new, old):  # not counted: the first answers are slow
-            wrk.rate(server.port, shot, CONNECTIONS, SECONDS)
+            wrk.rate(server.port, shot, CONNECTIONS, seconds)
         found = []
         for number in range(pairs):
             order = (new, old) if number % 2 else (old, new)
-            rates = {s.port: wrk.rate(s.port, shot, CONNECTIONS, SECONDS) for s in order}
+            rates = {s.port: wrk.rate(s.port, shot, CONNECTIONS, seconds) for s in order}
             found.append(rates[new.port] / rates[old.port])
         return found
 
@@ -70,6 +70,8 @@ def main() -> int:
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("revision", help="what to compare with, as git names it")
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=2, help="how long each is asked")
+    parser.add_argument("--only", default="", help="loads with this text in their names")
     parser.add_argument("--bound", type=float, default=0.0)
     parser.add_argument("--tools", type=Path, default=common.CHECKOUT / "build" / "peers")
     given = parser.parse_args()
@@ -79,8 +81,8 @@ def main() -> int:
         other = Path(folder, "old")
         run(["git", "clone", "--quiet", common.CHECKOUT, other], check=True)
         run(["git", "checkout", "--quiet", given.revision], cwd=other, check=True)
-        for load in LOADS:
-            found = ratios(tools, other, load, given.pairs)
+        for load in (name for name in LOADS if given.only in name):
+            found = ratios(tools, other, load, given.pairs, given.seconds)
             half = T95 * stdev(found) / sqrt(len(found))
             low, high = mean(found) - half, mean(found) + half
             missed += low < given.bound
