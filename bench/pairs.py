@@ -1,10 +1,11 @@
 """This checkout beside another commit: GET and mint rates in alternating pairs.
 
-    python bench/pairs.py REVISION [--pairs 20] [--seconds 2] [--only TEXT] [--bound 0.97]
+    python bench/pairs.py REVISION [--pairs 20] [--turns 4] [--only TEXT] [--bound 0.97]
 
-Both servers run at the same time on one core, and wrk on another asks them in turn, so that what
-disturbs the machine disturbs both. Of each pair the ratio is taken, new over old; printed are the
-mean and its 95 % interval. With ``--bound``, exits with 1 where a lower end is below it.
+Both servers run at the same time on one core, and wrk on another asks them in turn, for a second
+each and some turns a pair, so that what disturbs the machine disturbs both. Of each pair the ratio
+of the rates is taken, new over old; printed are the mean and its 95 % interval. With ``--bound``,
+exits with 1 where a lower end is below it.
 """
 
 import sys
@@ -50,17 +51,19 @@ def at(checkout: Path, *arguments: str) -> Iterator[Server]:
         common.CHECKOUT = kept
 
 
-def ratios(tools: Tools, other: Path, load: str, pairs: int, seconds: int) -> list[float]:
-    """New over old, of so many pairs; each pair begins with the one that the last ended with."""
+def ratios(tools: Tools, other: Path, load: str, pairs: int, turns: int) -> list[float]:
+    """New over old, of so many pairs; each turn begins with the one that the last ended with."""
     shot, arguments = LOADS[load]
     wrk = Wrk(tools, LOAD_CORE)
     with at(common.CHECKOUT, *arguments) as new, at(other, *arguments) as old:
         for server in (new, old):  # not counted: the first answers are slow
-            wrk.rate(server.port, shot, CONNECTIONS, seconds)
+            wrk.rate(server.port, shot, CONNECTIONS, 2)
         found = []
-        for number in range(pairs):
-            order = (new, old) if number % 2 else (old, new)
-            rates = {s.port: wrk.rate(s.port, shot, CONNECTIONS, seconds) for s in order}
+        for _ in range(pairs):
+            rates = {new.port: 0.0, old.port: 0.0}
+            for number in range(turns):
+                for server in (new, old) if number % 2 else (old, new):
+                    rates[server.port] += wrk.rate(server.port, shot, CONNECTIONS, 1)
             found.append(rates[new.port] / rates[old.port])
         return found
 
@@ -70,7 +73,7 @@ def main() -> int:
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("revision", help="what to compare with, as git names it")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--seconds", type=int, default=2, help="how long each is asked")
+    parser.add_argument("--turns", type=int, default=4, help="of a second each, a pair")
     parser.add_argument("--only", default="", help="loads with this text in their names")
     parser.add_argument("--bound", type=float, default=0.0)
     parser.add_argument("--tools", type=Path, default=common.CHECKOUT / "build" / "peers")
@@ -82,7 +85,7 @@ def main() -> int:
         run(["git", "clone", "--quiet", common.CHECKOUT, other], check=True)
         run(["git", "checkout", "--quiet", given.revision], cwd=other, check=True)
         for load in (name for name in LOADS if given.only in name):
-            found = ratios(tools, other, load, given.pairs, given.seconds)
+            found = ratios(tools, other, load, given.pairs, given.turns)
             half = T95 * stdev(found) / sqrt(len(found))
             low, high = mean(found) - half, mean(found) + half
             missed += low < given.bound

@@ -20,7 +20,7 @@ from jwcrypto.jwk import JWK
 from jwksd.errors import PrivateHalfDestroyed
 from jwksd.jose.algorithms import ALGORITHMS, Algorithm
 from jwksd.jose.encoding import base64url
-from jwksd.jose.keysets import Document, document, single_body
+from jwksd.jose.keysets import Document, entity_tag, single_body
 
 
 class PublicJWK(JWK):  # type: ignore[misc]  # jwcrypto has no annotations
@@ -77,7 +77,7 @@ class KeyPair:
         self.is_slow = is_slow
         self.member = (_PUBLISHED[kty] % members).encode("ascii")
         """The public JWK, a member of a key set, as JSON text."""
-        self.etag = document(single_body(self.member)).etag
+        self.etag = entity_tag(single_body(self.member))
         self.head: bytes | None = None
         """Where ``tokens`` keeps the encoded default header of this key."""
         self.sign = sign
@@ -146,7 +146,7 @@ class PublishedKey:
         cls, kid: str, alg: str, member: bytes, created: int, expires: int | None
     ) -> "PublishedKey":
         """Return the key whose published JWK a store has kept."""
-        return cls(kid, alg, member, document(single_body(member)).etag, created, expires)
+        return cls(kid, alg, member, entity_tag(single_body(member)), created, expires)
 
     @property
     def document(self) -> Document:

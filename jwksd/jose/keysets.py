@@ -18,9 +18,14 @@ class Document(NamedTuple):
     etag: bytes
 
 
+def entity_tag(body: bytes) -> bytes:
+    """Return the strong entity tag of a body, which is a hash of it."""
+    return b'"%b"' % sha256(body).hexdigest()[:32].encode("ascii")
+
+
 def document(body: bytes) -> Document:
-    """Return a body with its tag, which is a hash of it."""
-    return Document(body, b'"' + sha256(body).hexdigest()[:32].encode("ascii") + b'"')
+    """Return a body with its tag."""
+    return Document(body, entity_tag(body))
 
 
 def single_body(member: bytes) -> bytes:

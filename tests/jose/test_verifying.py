@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jwksd.jose.encoding import base64url
 from jwksd.jose.tokens import default_header, sign
-from jwksd.jose.verifying import key_id, verified_claims
+from jwksd.jose.verifying import has_valid_signature, key_id, verified_claims
 from tests.support.keys import key_pair
 
 CLAIMS = {"iss": "https://issuer.example", "iat": 100, "exp": 200, "jti": "j"}
@@ -43,6 +43,48 @@ class VerifiedClaimsTests(TestCase):
         for text in bad:
             with self.subTest(text=text):
                 self.assertIsNone(verified_claims(text, pair.public, 150))
+
+    def test_a_token_is_valid_from_nbf_on_and_until_exp(self) -> None:
+        """``nbf`` is the first moment, ``exp`` the first one after; both are finite numbers."""
+        pair = key_pair()
+        for changes, now, is_valid in (
+            ({"nbf": 150}, 150, True),
+            ({"nbf": 150}, 149.9, False),
+            ({}, 199.9, True),
+            ({}, 200, False),
+            ({}, 0, True),
+            ({}, -1, False),
+            ({"exp": float("inf")}, 150, False),
+            ({"nbf": float("-inf")}, 150, False),
+            ({"nbf": "0"}, 150, False),
+        ):
+            with self.subTest(changes=changes, now=now):
+                token = sign(pair, default_header(pair), CLAIMS | changes).decode()
+                claims = verified_claims(token, pair.public, now)
+                self.assertEqual(claims is not None, is_valid)
+
+    def test_a_signature_has_one_text(self) -> None:
+        """Another base64url text of the same octets is refused (RFC 4648 §3.5)."""
+        pair = key_pair()
+        token = sign(pair, default_header(pair), CLAIMS).decode()
+        # 256 octets leave four bits of the last character unused; in the one text they are 0.
+        other = token[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[token[-1]]
+        self.assertTrue(has_valid_signature(token, pair.public))
+        self.assertFalse(has_valid_signature(other, pair.public))
+
+    def test_the_kid_is_that_of_the_header(self) -> None:
+        """It is read unverified, if it is a text in an object; the rest may be anything."""
+        for header, kid in (
+            (b'{"kid":"a"}', "a"),
+            (b'{"kid":5}', None),
+            (b"{}", None),
+            (b'["kid"]', None),
+            (b"{", None),
+        ):
+            with self.subTest(header=header):
+                text = base64url(header).decode()
+                self.assertEqual(key_id(text), kid)
+                self.assertEqual(key_id(f"{text}.x.y.z"), kid)
 
     @given(st.text(max_size=80) | st.binary(max_size=40).map(lambda b: base64url(b).decode()))
     def test_any_text_has_a_kid_or_none(self, text: str) -> None:
