@@ -5,10 +5,12 @@ from unittest import TestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.encoding import base64url
+from jwksd.jose.localkeys import LocalKeyPair
 from jwksd.jose.tokens import default_header, sign
 from jwksd.jose.verifying import has_valid_signature, key_id, verified_claims
-from tests.support.keys import key_pair
+from tests.support.keys import key_pair, rsa_private
 
 CLAIMS = {"iss": "https://issuer.example", "iat": 100, "exp": 200, "jti": "j"}
 
@@ -52,6 +54,7 @@ class VerifiedClaimsTests(TestCase):
             ({"nbf": 150}, 149.9, False),
             ({}, 199.9, True),
             ({}, 200, False),
+            ({}, 201, False),
             ({}, 0, True),
             ({}, -1, False),
             ({"exp": float("inf")}, 150, False),
@@ -70,7 +73,16 @@ class VerifiedClaimsTests(TestCase):
         # 256 octets leave four bits of the last character unused; in the one text they are 0.
         other = token[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[token[-1]]
         self.assertTrue(has_valid_signature(token, pair.public))
-        self.assertFalse(has_valid_signature(other, pair.public))
+        for text in (other, token.replace(".", ".    "), f"    {token}"):  # which decoders skip
+            self.assertFalse(has_valid_signature(text, pair.public), text)
+
+    def test_the_algorithm_is_that_of_the_key(self) -> None:
+        """A right signature by another algorithm of the same key is refused (RFC 8725 §3.1)."""
+        for alg in ("PS256", "RS512"):
+            pair = LocalKeyPair(rsa_private(0), ALGORITHMS[alg])
+            token = sign(pair, default_header(pair), CLAIMS).decode()
+            self.assertTrue(has_valid_signature(token, pair.public))
+            self.assertFalse(has_valid_signature(token, key_pair(0).public), alg)
 
     def test_the_kid_is_that_of_the_header(self) -> None:
         """It is read unverified, if it is a text in an object; the rest may be anything."""
