@@ -30,6 +30,35 @@ class ChangeTests(TestCase):
             self.assertEqual([k.created for k in after.keys], [0, 0])
             self.assertEqual((after.keys[0].until, after.alert_until), (until, alert))
 
+    def test_a_clock_that_was_set_is_followed(self) -> None:
+        """From a second on, either way, rounded up; another start of the machine begins anew."""
+        ring = Ring((ring_key("a", State.ACTIVE, 50),), boot="x", ahead=10.0)
+        for ahead, since in (
+            (10.0, 50),
+            (10.9, 50),
+            (9.1, 50),
+            (11.0, 51),
+            (12.3, 53),
+            (9.0, 49),
+            (5.5, 46),
+        ):
+            with self.subTest(ahead=ahead):
+                after = rings.follow_clock(ring, "x", ahead)
+                self.assertEqual(after.keys[0].since, since)
+                self.assertEqual(after.ahead, 10.0 if since == 50 else ahead)
+        self.assertIs(rings.follow_clock(ring, None, 99.0), ring)
+        for boot in ("a", "z"):
+            again = rings.follow_clock(ring, boot, 99.0)
+            self.assertEqual(again, replace(ring, boot=boot, ahead=99.0))
+        self.assertEqual((Ring().alert_until, Ring().ahead), (0, 0.0))
+        self.assertEqual(rings.after_jump(Ring(), 5).alert_until, 0)
+
+    def test_a_hurry_is_for_one_algorithm_more(self) -> None:
+        """Asked for again it is the same; that of others stays."""
+        once = rings.hurry(Ring(hurried=frozenset({"RS256"})), "ES256")
+        self.assertEqual(once.hurried, frozenset({"RS256", "ES256"}))
+        self.assertEqual(rings.hurry(once, "ES256").hurried, once.hurried)
+
     def test_a_key_that_the_ring_lacks_is_an_error(self) -> None:
         """By its kid a key is found; where there is none, the error has the kid."""
         ring = Ring((ring_key("a", State.ACTIVE),))
