@@ -57,6 +57,13 @@ class ScheduleTests(TestCase):
             with self.subTest(change=change), self.assertRaisesRegex(ValueError, said):
                 replace(good, **change).check()
 
+    def test_more_than_is_needed_is_as_good(self) -> None:
+        """Of propagation, of retention, and of the rotation interval."""
+        exact = Schedule(131, 130, 100, 15, 5, 10, 200, 210)
+        for change in ({"propagation": 131}, {"retention": 211}, {"rotation_interval": 132}):
+            with self.subTest(change=change):
+                replace(exact, **change).check()
+
     def test_an_outage_counts_on_both_sides(self) -> None:
         """A node that hears nothing may serve a document without the key, and sign with the old."""
         good = Schedule(1000, 137, 100, 15, 5, 10, 200, 217, outage=7)
