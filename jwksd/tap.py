@@ -36,8 +36,10 @@ from jwksd.service import Daemon, KeyService
 from jwksd.signals import StopSignals
 from jwksd.stores.opening import make_store
 from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
+from jwksd.web.endpoints.descriptors import make_room
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
 from jwksd.web.http.admission import Admission, host_names, origin_of
+from jwksd.web.http.connections import MAX_CONNECTIONS
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, Root, make_root
 
@@ -109,6 +111,7 @@ def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = N
         name = settings.issuer.name or _default_name(addresses)
         issuer = make_issuer(settings.issuer, runtime, name=name, source=source, store=store)
         site.resource = make_root(issuer, dev)
+        site.connections.bound = make_room(server.max_connections, MAX_CONNECTIONS)
         site.admission = _admission(server, name, addresses)
         return KeyService(reactor, workers.all, source, issuer)
 

@@ -4,14 +4,15 @@ The laws of the channel:
 1. Bytes that are no request are answered with a problem document, then the connection is closed.
 2. While a client takes no answers, no more requests of it are read.
 3. ``drain`` lets a request that has begun finish; then the connection is closed.
+4. What another server, or a proxy before this one, may read differently is refused.
 """
 
 import re
 from http import HTTPStatus
-from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import datetimeToString
@@ -24,6 +25,7 @@ from jwksd.errors import (
     RequestTimeout,
 )
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.deadlines import BODY, BODY_GRACE, BODY_RATE, HEAD_SECONDS, Deadlines
 from jwksd.web.http.resource import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
@@ -32,13 +34,22 @@ _LONGEST_LENGTH = 15
 _BARE = re.compile(rb"[\0\r\n]")
 """Octets that no field line has (RFC 9110 §5.5); other parsers may end the line at one."""
 
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
+"""A trailer field (RFC 9110 §5.1, §6.5.1)."""
+
+_TLS_HANDSHAKE = 0x16
+"""The first octet of a client that speaks TLS (RFC 8446 §5.1)."""
+
+_FIRST_OCTETS = frozenset(b"\r\n!#$%&'*+-.^_`|~") | frozenset(range(0x30, 0x3A))
+_FIRST_OCTETS |= frozenset(range(0x41, 0x5B)) | frozenset(range(0x61, 0x7B))
+"""With which a method begins (RFC 9110 §9.1), or the empty line that may stand before it."""
+
+_log = Logger()
+
 
 @implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
+class Channel(Deadlines):
     """One connection."""
-
-    site: Any
-    transport: Any
 
     admission = Admission()
     """Which requests are let in on it."""
@@ -86,10 +97,11 @@ class Channel(http.HTTPChannel):
         )
         self.loseConnection()
 
-    def timeoutConnection(self) -> None:
-        if self.requests:
-            self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
-        super().timeoutConnection()
+    def _refuse_late(self, part: str) -> None:
+        missing = f"the head was not complete {HEAD_SECONDS} s after its first octet"
+        if part is BODY:
+            missing = f"the body came more slowly than {BODY_RATE} octets/s after {BODY_GRACE} s"
+        self._write_problem(RequestTimeout(missing))
 
     def drain(self) -> None:
         """Close the connection now, or after the request that has begun."""
@@ -97,6 +109,33 @@ class Channel(http.HTTPChannel):
             self.persistent = 0
         else:
             self.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        # TLS and other protocols need not send a line end, for which the parser would wait.
+        if data and data[0] not in _FIRST_OCTETS and self._awaits_request():
+            self._refuse_protocol(data[0])
+        else:
+            super().dataReceived(data)
+
+    def _awaits_request(self) -> bool:
+        return not (self.requests or self._buffer or self.transport.disconnecting)
+
+    def _refuse_protocol(self, first: int) -> None:
+        if first != _TLS_HANDSHAKE:
+            self._respondToBadRequestAndDisconnect()
+            return
+        _log.info(
+            "{peer} speaks TLS to a port without it, and is disconnected: use http://",
+            peer=getattr(self.transport.getPeer(), "host", "a client"),
+        )
+        self.loseConnection()
+
+    def lineReceived(self, line: bytes) -> None:
+        # twisted.web joins a folded line to the one before it (RFC 9112 §5.2), others do not.
+        if line.startswith((b" ", b"\t")):
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
 
     def headerReceived(self, line: bytes) -> bool:
         # Twisted below 26.10 takes CR and LF in a value.
@@ -109,8 +148,8 @@ class Channel(http.HTTPChannel):
     def _finishRequestBody(self, data: bytes) -> None:
         # twisted.web drops the trailer fields of a chunked body (RFC 9112 §7.1.2) unseen.
         trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
-        if any(_BARE.search(line) for line in trailers):
-            raise http._MalformedChunkedDataError("an octet ends no line, and is in no field")
+        if not all(map(_TRAILER.fullmatch, trailers)):
+            raise http._MalformedChunkedDataError("a trailer line is no field")
         super()._finishRequestBody(data)
 
     def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
@@ -138,17 +177,35 @@ class Channel(http.HTTPChannel):
 
     def _write_problem(self, error: JwksdError) -> None:
         """Write an error as a problem document, where there is no request to answer."""
-        body = problem(error)
-        reason = HTTPStatus(error.status).phrase.encode("ascii")
-        fields = [
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"Server", b"jwksd"),
-            (b"Date", datetimeToString()),
-            (b"Connection", b"close"),
-            (b"Content-Length", b"%d" % len(body)),
-            *problem_headers(error),
-        ]
-        head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
-        head += b"".join(b"%b: %b\r\n" % field for field in fields)
         is_head = getattr(self, "_command", b"") == b"HEAD"
-        self.transport.write(head + b"\r\n" + (b"" if is_head else body))
+        self.transport.write(last_answer(error, with_body=not is_head))
+
+
+class Refusal(Protocol):
+    """A connection that gets an error for an answer before it asks, and is closed."""
+
+    transport: ITransport
+
+    def __init__(self, error: JwksdError) -> None:
+        self._error = error
+
+    def connectionMade(self) -> None:
+        self.transport.write(last_answer(self._error))
+        self.transport.loseConnection()
+
+
+def last_answer(error: JwksdError, *, with_body: bool = True) -> bytes:
+    """Return the octets of a problem document after which the connection is closed."""
+    body = problem(error)
+    reason = HTTPStatus(error.status).phrase.encode("ascii")
+    fields = [
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Server", b"jwksd"),
+        (b"Date", datetimeToString()),
+        (b"Connection", b"close"),
+        (b"Content-Length", b"%d" % len(body)),
+        *problem_headers(error),
+    ]
+    head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
+    head += b"".join(b"%b: %b\r\n" % field for field in fields)
+    return head + b"\r\n" + (body if with_body else b"")

@@ -28,6 +28,7 @@ from jwksd.web.http.answers import (
     can_serve_kind,
 )
 from jwksd.web.http.channel import Channel
+from jwksd.web.http.deadlines import IDLE
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.request import Request, request_summary
 from jwksd.web.http.transport import SmallReads
@@ -148,6 +149,11 @@ class FastPathChannel(Channel):
     _socket: socket | None = None
     _recorded: list[bytes] | None = None
     _done: Request | None = None
+
+    @property
+    def idle_since(self) -> float | None:
+        since = super().idle_since
+        return None if since is None else max(since, self._answered_at)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -281,7 +287,7 @@ class FastPathChannel(Channel):
         it would have given is given here.
         """
         rest = self._answered_at + (self.timeOut or 0) - self.site.reactor.seconds()
-        if not self.requests and rest > 0 and self.timeOut:
+        if self._part is IDLE and not self.requests and rest > 0 and self.timeOut:
             period = self.timeOut
             self.setTimeout(rest)
             self.timeOut = period

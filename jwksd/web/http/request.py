@@ -33,6 +33,9 @@ class Request(server.Request):
 
     channel: Any
     content: BytesIO
+    received = 0
+    """How many octets of the body have come."""
+
     repeat: Repeat | None = None
     listed_origin: bytes | None = None
     """The origin of the page that asks, if --cors-origin lists it."""
@@ -46,6 +49,7 @@ class Request(server.Request):
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
+        self.received += len(data)
         # One octet more is kept, so that read_body sees that the body is too large.
         self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
 
