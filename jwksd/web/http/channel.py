@@ -1,14 +1,12 @@
 """The channel: a connection of twisted.web that answers bad requests, and ends in order.
 
-The laws of the channel:
+The laws of the channel, beside those of the flow:
 1. Bytes that are no request are answered with a problem document, then the connection is closed.
-2. While a client takes no answers, no more requests of it are read.
-3. ``drain`` lets a request that has begun finish; then the connection is closed.
+2. ``drain`` lets a request that has begun finish; then the connection is closed.
 """
 
 import re
 from http import HTTPStatus
-from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -24,6 +22,7 @@ from jwksd.errors import (
     RequestTimeout,
 )
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.flow import FlowControl
 from jwksd.web.http.resource import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
@@ -34,11 +33,8 @@ _BARE = re.compile(rb"[\0\r\n]")
 
 
 @implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
+class Channel(FlowControl):
     """One connection."""
-
-    site: Any
-    transport: Any
 
     admission = Admission()
     """Which requests are let in on it."""
@@ -51,27 +47,6 @@ class Channel(http.HTTPChannel):
             return False
         persistent: bool = super().checkPersistence(request, version)
         return persistent and not self.site.draining
-
-    def pauseProducing(self) -> None:
-        """Read no more requests while the client takes no answers.
-
-        twisted.web goes on with requests that it has read already, and does not stop reading
-        while it handles one; then answers that nobody takes would fill the memory.
-        """
-        super().pauseProducing()
-        self.paused = True
-        self._networkProducer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on reading requests: the client has taken all answers."""
-        self.paused = False
-        super().resumeProducing()
-        self._networkProducer.resumeProducing()
-        self.dataReceived(b"")
-
-    def readConnectionLost(self) -> None:
-        """Close the connection once all that is written is sent: the client sends no more."""
-        self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Do nothing; never called, because we do not close our half alone."""
@@ -87,6 +62,9 @@ class Channel(http.HTTPChannel):
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
+        if self.awaits_turn:  # it is we who are slow
+            self.setTimeout(self.timeOut)
+            return
         if self.requests:
             self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
@@ -95,7 +73,7 @@ class Channel(http.HTTPChannel):
         """Close the connection now, or after the request that has begun."""
         if self.requests:
             self.persistent = 0
-        else:
+        elif not (self.awaits_turn and self._buffer):  # else the next request is the last
             self.loseConnection()
 
     def headerReceived(self, line: bytes) -> bool:

@@ -14,6 +14,7 @@ from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
+from jwksd.web.http.turns import Turns
 from jwksd.web.http.twistednames import FAST_PATH, missing
 
 GRACE = 30
@@ -53,6 +54,7 @@ class Site(server.Site):
         self.fast_path = FastPath()
         self.unix_fast_path = FastPath()
         self._choose_channel()
+        self.turns = Turns(reactor)
         self.draining = False
         self._channels: set[Channel] = set()
         self._drained: Deferred[None] | None = None
