@@ -1,10 +1,9 @@
 """The channel: a connection of twisted.web that answers bad requests, and ends in order.
 
-The laws of the channel:
+The laws of the channel, beside those of the flow:
 1. Bytes that are no request are answered with a problem document, then the connection is closed.
-2. While a client takes no answers, no more requests of it are read.
-3. ``drain`` lets a request that has begun finish; then the connection is closed.
-4. What another server, or a proxy before this one, may read differently is refused.
+2. ``drain`` lets a request that has begun finish; then the connection is closed.
+3. What another server, or a proxy before this one, may read differently is refused.
 """
 
 import re
@@ -37,8 +36,11 @@ _BARE = re.compile(rb"[\0\r\n]")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
 """A trailer field (RFC 9110 §5.1, §6.5.1)."""
 
-_TLS_HANDSHAKE = 0x16
+_TLS_HANDSHAKE = b"\x16"
 """The first octet of a client that speaks TLS (RFC 8446 §5.1)."""
+
+_NO_LINE = (b" ", b"\t", _TLS_HANDSHAKE)
+"""With which no line of a head begins."""
 
 _FIRST_OCTETS = frozenset(b"\r\n!#$%&'*+-.^_`|~") | frozenset(range(0x30, 0x3A))
 _FIRST_OCTETS |= frozenset(range(0x41, 0x5B)) | frozenset(range(0x61, 0x7B))
@@ -63,27 +65,6 @@ class Channel(Deadlines):
         persistent: bool = super().checkPersistence(request, version)
         return persistent and not self.site.draining
 
-    def pauseProducing(self) -> None:
-        """Read no more requests while the client takes no answers.
-
-        twisted.web goes on with requests that it has read already, and does not stop reading
-        while it handles one; then answers that nobody takes would fill the memory.
-        """
-        super().pauseProducing()
-        self.paused = True
-        self._networkProducer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on reading requests: the client has taken all answers."""
-        self.paused = False
-        super().resumeProducing()
-        self._networkProducer.resumeProducing()
-        self.dataReceived(b"")
-
-    def readConnectionLost(self) -> None:
-        """Close the connection once all that is written is sent: the client sends no more."""
-        self.loseConnection()
-
     def writeConnectionLost(self) -> None:
         """Do nothing; never called, because we do not close our half alone."""
 
@@ -107,21 +88,25 @@ class Channel(Deadlines):
         """Close the connection now, or after the request that has begun."""
         if self.requests:
             self.persistent = 0
-        else:
+        elif not (self.awaits_turn and self._buffer):  # else the next request is the last
             self.loseConnection()
 
-    def dataReceived(self, data: bytes) -> None:
-        # TLS and other protocols need not send a line end, for which the parser would wait.
-        if data and data[0] not in _FIRST_OCTETS and self._awaits_request():
-            self._refuse_protocol(data[0])
+    def lineReceived(self, line: bytes) -> None:
+        # twisted.web joins a folded line to the one before it (RFC 9112 §5.2), others do not.
+        if line.startswith(_NO_LINE):
+            self._refuse_beginning(line)
         else:
-            super().dataReceived(data)
+            super().lineReceived(line)
 
-    def _awaits_request(self) -> bool:
-        return not (self.requests or self._buffer or self.transport.disconnecting)
+    def _watch_request(self) -> None:
+        # TLS and other protocols need not end a line, for which the parser would wait.
+        if self._buffer and not self.requests and self._buffer[0] not in _FIRST_OCTETS:
+            self._refuse_beginning(self._buffer)
+        else:
+            super()._watch_request()
 
-    def _refuse_protocol(self, first: int) -> None:
-        if first != _TLS_HANDSHAKE:
+    def _refuse_beginning(self, octets: bytes) -> None:
+        if self.requests or not octets.startswith(_TLS_HANDSHAKE):
             self._respondToBadRequestAndDisconnect()
             return
         _log.info(
@@ -129,13 +114,6 @@ class Channel(Deadlines):
             peer=getattr(self.transport.getPeer(), "host", "a client"),
         )
         self.loseConnection()
-
-    def lineReceived(self, line: bytes) -> None:
-        # twisted.web joins a folded line to the one before it (RFC 9112 §5.2), others do not.
-        if line.startswith((b" ", b"\t")):
-            self._respondToBadRequestAndDisconnect()
-        else:
-            super().lineReceived(line)
 
     def headerReceived(self, line: bytes) -> bool:
         # Twisted below 26.10 takes CR and LF in a value.

@@ -11,7 +11,7 @@ The laws of the deadlines:
 
 from typing import Any
 
-from twisted.web import http
+from jwksd.web.http.flow import FlowControl
 
 HEAD_SECONDS = 10
 BODY_GRACE = 10
@@ -21,11 +21,8 @@ BODY_RATE = 1024
 IDLE, HEAD, BODY = "idle", "head", "body"
 
 
-class Deadlines(http.HTTPChannel):
+class Deadlines(FlowControl):
     """A connection of twisted.web that gives each part of a request its time."""
-
-    site: Any
-    transport: Any
 
     _part = IDLE
     """What the timer is for."""
@@ -66,9 +63,9 @@ class Deadlines(http.HTTPChannel):
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
-        """Close the connection, unless enough of the body has come since the timer was set."""
-        left = self._time_left()
-        if left > 0:
+        """Close the connection, unless we are slow, or enough of the body has come meanwhile."""
+        left = self.timeOut if self.awaits_turn else self._time_left()
+        if left and left > 0:
             self.setTimeout(left)
             return
         if self._part is not IDLE:

@@ -16,6 +16,7 @@ from jwksd.web.http.channel import Channel, Refusal
 from jwksd.web.http.connections import Connections
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
+from jwksd.web.http.turns import Turns
 from jwksd.web.http.twistednames import FAST_PATH, missing
 
 GRACE = 30
@@ -58,6 +59,7 @@ class Site(server.Site):
         self.fast_path = FastPath()
         self.unix_fast_path = FastPath()
         self._choose_channel()
+        self.turns = Turns(reactor)
         self.draining = False
         self.connections: Connections[Channel] = Connections()
         self._refused = 0

@@ -77,9 +77,9 @@ NAMES = (
         HTTPChannel, "_HTTPChannel__first_line", FAST_PATH, "whether a request line is expected"
     ),
     TwistedName(HTTPChannel, "_handlingRequest", CHANNEL, "whether a request is unanswered"),
-    TwistedName(HTTPChannel, "_busyReceiving", FAST_PATH, "whether the parser is running"),
+    TwistedName(HTTPChannel, "_busyReceiving", CHANNEL, "whether the parser is running"),
     TwistedName(
-        HTTPChannel, "_waitingForTransport", FAST_PATH, "whether the client takes no more answers"
+        HTTPChannel, "_waitingForTransport", CHANNEL, "whether the client takes no more answers"
     ),
     TwistedName(
         HTTPChannel,

@@ -266,6 +266,9 @@ class Client:
         while not self.lost:
             if self.transport.flush():
                 continue
+            if self.channel.awaits_turn:
+                self.channel.site.turns.take()
+                continue
             if self.transport.disconnecting:
                 if not self.transport.waiting:
                     self.lose()

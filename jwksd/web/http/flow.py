@@ -1,0 +1,243 @@
+"""Flow control: requests are answered in turns, and large bodies are sent in slices.
+
+The laws of the flow:
+1. A connection has at most its share of requests answered in a turn of the reactor. The rest waits
+   for the next turns, unparsed, and meanwhile nothing more of the connection is read.
+2. While a client takes no answers, no more requests of it are read.
+3. A connection holds no copy of a large body, but for a slice on its way to the transport.
+4. Reading stops for any of these reasons, and goes on when none is left.
+"""
+
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http
+
+SLICE = 32_768
+"""Octets of a body that are handed to the transport at once. What is shorter is no large body."""
+
+_FIELDS = 32
+"""Header fields that take about as long as a request without."""
+
+_CHUNKED = 256
+"""Octets of a chunked body that may take about as long as a request: some forty tiny chunks."""
+
+
+class FlowControl(http.HTTPChannel):
+    """A connection of twisted.web whose requests and answers flow no faster than they should."""
+
+    site: Any
+    transport: Any
+
+    awaits_turn = False
+    """Whether requests are left over, or were a moment ago, so that nothing more is read."""
+
+    _left = 0
+    """Requests that may be answered in this turn; below zero, what earlier ones took too much."""
+
+    _was_last_turn = False
+    """Whether all that was left over is parsed, so that reading goes on in the next turn."""
+
+    _has_ended = False
+    """Whether the client sends no more, so that the connection ends after what is left over."""
+
+    _body_rest: memoryview | None = None
+    """What the transport has not taken yet of a large body, whose octets are shared."""
+
+    _closes = False
+    """Whether the connection is lost, or will be once the large body is sent."""
+
+    # Requests in turns.
+
+    def dataReceived(self, data: bytes) -> None:
+        # twisted.web calls this too, with what it has put aside.
+        if self._is_ending():
+            return
+        if self._busyReceiving or self.paused:
+            super().dataReceived(data)
+            return
+        self._left = self.site.turns.share
+        self._take(data)
+        self._end_turn()
+
+    def _take(self, data: bytes) -> None:
+        """Parse octets, and answer the requests among them until the turn is over."""
+        super().dataReceived(data)
+
+    def _spend(self, units: int = 1) -> None:
+        """Count what has taken as long as so many requests; past the share the parser stops."""
+        self._left -= units
+        if self._left <= 0:
+            self.paused = True
+
+    def _end_turn(self) -> None:
+        """Wait for the next turn if there is more to parse."""
+        if self._left > 0:
+            return
+        if (self._buffer or self.awaits_turn) and not self._is_ending():
+            self._await_turn()
+        elif not self._waitingForTransport:
+            self.paused = False
+
+    def _is_ending(self) -> bool:
+        return self._closes or bool(self.transport.disconnecting)
+
+    def _await_turn(self) -> None:
+        self.paused = True
+        self._networkProducer.pauseProducing()
+        if not self._waitingForTransport:  # else there are turns once the client takes answers
+            self.site.turns.wait(self)
+
+    def take_turn(self) -> None:
+        """Go on with what is left over.
+
+        After the last of it, reading goes on a turn later: never is a connection served twice in
+        one turn, for what was left over and for what has just come.
+        """
+        if self._waitingForTransport:
+            return
+        was_last, self._was_last_turn = self._was_last_turn, False
+        self._left = min(self._left, 0) + self.site.turns.share
+        if self._left <= 0:
+            self._await_turn()
+        elif was_last:
+            self._read_on()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        data, self._buffer = self._buffer, b""
+        self._unpause()
+        self._take(data)
+        self._end_turn()
+        if not self.paused and not self._is_ending():
+            self._was_last_turn = True
+            self._await_turn()
+
+    def _read_on(self) -> None:
+        self._unpause()
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")  # TLS hands on all that was in a record, whether we read or not
+        if self._has_ended and not self.awaits_turn:
+            self.loseConnection()
+
+    def _unpause(self) -> None:
+        self.paused = False
+
+    def allContentReceived(self) -> None:
+        self._spend(1 + self._receivedHeaderCount // _FIELDS)
+        super().allContentReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take a chunked body in parts, because each of its chunks costs time."""
+        if self._handlingRequest or self.length is not None:
+            super().rawDataReceived(data)
+            return
+        self._spend()
+        super().rawDataReceived(data[:_CHUNKED])
+        if not self._is_ending():
+            self._buffer += data[_CHUNKED:]
+
+    def requestDone(self, request: Any) -> None:
+        """Go on with the next request: in turn, if this one was not answered at once."""
+        if self._busyReceiving:
+            super().requestDone(request)
+            return
+        self.paused = True
+        unparsed, self._buffer = self._buffer, b""
+        super().requestDone(request)  # adds what came before those octets
+        self._buffer += unparsed
+        self._left = min(self._left, 0)
+        self._end_turn()
+
+    # Answers as fast as they are taken.
+
+    def write(self, data: bytes) -> None:
+        self._write_from(data, 0)
+
+    def _write_from(self, data: bytes, start: int) -> None:
+        """Send a body, or the rest of one from an octet on; return before it is sent."""
+        if self._body_rest is not None:
+            self._body_rest = memoryview(b"".join((self._body_rest, data[start:])))
+        elif len(data) - start > SLICE:
+            self._body_rest = memoryview(data)[start:]
+            self._send_slices()
+        else:
+            self.transport.write(data[start:])
+
+    def _send_slices(self) -> None:
+        """Send the large body until the transport takes no more."""
+        while self._body_rest is not None and not self._waitingForTransport:
+            sent = self._send_slice(self._body_rest)
+            self._body_rest = self._body_rest[sent:] if sent < len(self._body_rest) else None
+
+    def _send_slice(self, body: memoryview) -> int:
+        """Send a part of a body; return how many octets of it need no more sending."""
+        self.transport.write(bytes(body[:SLICE]))
+        if len(body) > SLICE and isinstance(self.transport, FileDescriptor):
+            self._await_room()  # it would copy more than one slice before it asked us to stop
+        return SLICE
+
+    def _await_room(self) -> None:
+        """Send no more until the transport has sent all that it was given."""
+        self.transport.producerPaused = True
+        self.transport.startWriting()
+        self.pauseProducing()
+
+    def pauseProducing(self) -> None:
+        """Read no more requests while the client takes no answers.
+
+        twisted.web goes on with requests that it has read already, and does not stop reading
+        while it handles one; then answers that nobody takes would fill the memory.
+        """
+        super().pauseProducing()
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Send more of the large body; after that, go on with requests."""
+        self._waitingForTransport = False
+        self._send_slices()
+        if self._waitingForTransport:
+            self.resetTimeout()
+        elif self._closes:
+            self.loseConnection()
+        else:
+            super().resumeProducing()
+            self._resume_requests()
+
+    def _resume_requests(self) -> None:
+        if self._buffer or self.awaits_turn:
+            self._await_turn()
+            return
+        self._unpause()
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+
+    # The end.
+
+    def readConnectionLost(self) -> None:
+        """Close the connection once all that is written is sent: the client sends no more."""
+        self._has_ended = True
+        if not self.awaits_turn:
+            self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close the connection, once all of the answers is sent."""
+        if self._body_rest is None:
+            self._networkProducer.resumeProducing()  # TLS reads the end of the other side
+            super().loseConnection()
+        elif not self._closes:
+            self._closes = True
+            self.setTimeout(self.site.timeOut)  # else who takes nothing would stay for ever
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._body_rest, self._closes = None, True
+        self.site.turns.forget(self)
+        super().connectionLost(reason)
