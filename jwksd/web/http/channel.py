@@ -123,6 +123,13 @@ class Channel(Deadlines):
         taken: bool = super().headerReceived(line)
         return taken
 
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        # twisted.web takes a chunk of any size, which would never end either.
+        if getattr(self._transferDecoder, "length", None) is not None:
+            if self.length is None and self._transferDecoder.length >= 10**_LONGEST_LENGTH:
+                self._respondToBadRequestAndDisconnect()
+
     def _finishRequestBody(self, data: bytes) -> None:
         # twisted.web drops the trailer fields of a chunked body (RFC 9112 §7.1.2) unseen.
         trailers = getattr(self._transferDecoder, "_trailerHeaders", ())

@@ -430,7 +430,7 @@ class Twins:
         for pair in self.pairs:
             pair.lose()
         self.compare_logs()
-        left = [(side.stop(), len(side.site._channels)) for side in self.sides]
+        left = [(side.stop(), len(side.site.connections)) for side in self.sides]
         self.equal("what is left at the end", *left)
 
 

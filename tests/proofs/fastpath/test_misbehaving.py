@@ -87,7 +87,7 @@ class Served:
 
     @property
     def channel(self) -> Any:
-        (channel,) = self.site._channels
+        (channel,) = self.site.connections
         return channel
 
     @property
@@ -98,7 +98,7 @@ class Served:
     async def turn(self, seconds: float = 0) -> None:
         """Let the server work, and see what it keeps."""
         await deferLater(self._reactor, seconds)
-        for channel in self.site._channels:
+        for channel in self.site.connections:
             transport: Any = channel.transport
             waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
             self.unsent = max(self.unsent, waiting)
@@ -127,7 +127,7 @@ class Served:
         teacher = Connection(self.site)
         teacher.send(request)
         teacher.lose()
-        while not self.site._channels:
+        while not self.site.connections:
             await self.turn()
         self.channel.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
         await self.send(request)
@@ -153,7 +153,7 @@ class Served:
 
     async def gone(self) -> None:
         """Until no connection is left."""
-        while self.site._channels:
+        while self.site.connections:
             await self.turn()
 
 
