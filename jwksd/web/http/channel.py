@@ -65,7 +65,7 @@ class Channel(FlowControl):
         if self.awaits_turn:  # it is we who are slow
             self.setTimeout(self.timeOut)
             return
-        if self.requests:
+        if self.requests and self._body_rest is None:
             self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
         super().timeoutConnection()
 
