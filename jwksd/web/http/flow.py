@@ -187,5 +187,5 @@ class FlowControl(SlicingChannel):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.turns.forget(self)
+        self.awaits_turn = False
         super().connectionLost(reason)

@@ -47,6 +47,26 @@ class TurnsTests(SynchronousTestCase):
                 self.assertEqual(self.turns.share, share)  # of what is read after the turn, too
             self.assertEqual({share}, {one for each in made for one in each.shares})
 
+    def test_of_very_many_those_that_have_waited_longest_are_first(self) -> None:
+        """A turn of the reactor is no longer for them than for a few, and nobody is passed over."""
+        made = self.connections(3 * REQUESTS)
+        for turn in range(1, 7):
+            self.turns.take()
+            asked = [len(connection.shares) for connection in made]
+            self.assertEqual((sum(asked), max(asked) - min(asked)), (turn * REQUESTS, turn % 3 > 0))
+            self.assertEqual(asked, sorted(asked, reverse=True))
+
+    def test_in_a_turn_no_share_grows(self) -> None:
+        """Though those whose turn is over wait no more, or wait again one after the other."""
+        made = self.connections(8)
+        shares: list[int] = []
+        for connection in made[:4]:
+            connection.take_turn = lambda: shares.append(self.turns.share)
+        self.turns.take()
+        self.assertEqual(shares, [REQUESTS // 8] * 4)
+        self.assertEqual([connection.shares for connection in made[4:]], [[REQUESTS // 8]] * 4)
+        self.assertEqual(self.turns.share, REQUESTS // 4)
+
     def test_when_nobody_waits_there_is_all_of_it(self) -> None:
         """And no timer is left."""
         for connection in self.connections(10):
@@ -65,14 +85,13 @@ class TurnsTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(asked, [0, 1, 2, 3])
 
-    def test_who_is_forgotten_is_asked_no_more(self) -> None:
+    def test_who_waits_no_more_is_not_asked(self) -> None:
         """Before the turn, and by another in it."""
         one, two, three = self.connections(3)
-        self.turns.forget(one)
-        two.take_turn = lambda: self.turns.forget(three)
+        one.awaits_turn = False
+        two.take_turn = lambda: setattr(three, "awaits_turn", False)
         self.turns.take()
         self.assertEqual((one.shares, three.shares), ([], []))
-        self.assertFalse(one.awaits_turn or three.awaits_turn)
 
     def test_who_fails_is_closed_and_takes_nothing_from_others(self) -> None:
         """The failure is logged."""
