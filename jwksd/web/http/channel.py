@@ -126,9 +126,8 @@ class Channel(Deadlines):
     def rawDataReceived(self, data: bytes) -> None:
         super().rawDataReceived(data)
         # twisted.web takes a chunk of any size, which would never end either.
-        if getattr(self._transferDecoder, "length", None) is not None:
-            if self.length is None and self._transferDecoder.length >= 10**_LONGEST_LENGTH:
-                self._respondToBadRequestAndDisconnect()
+        if getattr(self._transferDecoder, "length", 0) >= 10**_LONGEST_LENGTH:
+            self._respondToBadRequestAndDisconnect()
 
     def _finishRequestBody(self, data: bytes) -> None:
         # twisted.web drops the trailer fields of a chunked body (RFC 9112 §7.1.2) unseen.

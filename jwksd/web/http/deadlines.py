@@ -68,7 +68,7 @@ class Deadlines(FlowControl):
         if left and left > 0:
             self.setTimeout(left)
             return
-        if self._part is not IDLE:
+        if self._part is not IDLE and self._body_rest is None:
             self._refuse_late(self._part)
         super().timeoutConnection()
 

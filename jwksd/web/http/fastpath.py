@@ -16,7 +16,7 @@ from socket import socket
 from time import time
 
 from twisted.internet.tcp import Server
-from twisted.web.http import datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
 
 from jwksd.web.http.answers import (
@@ -30,9 +30,9 @@ from jwksd.web.http.answers import (
 )
 from jwksd.web.http.channel import Channel
 from jwksd.web.http.deadlines import IDLE
-from jwksd.web.http.flow import SLICE
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.request import Request, request_summary
+from jwksd.web.http.slices import SLICE
 from jwksd.web.http.transport import SmallReads
 
 MAX_HEAD = 2048
@@ -174,18 +174,17 @@ class FastPathChannel(Channel):
             answer = self.fast_path.find(data)
             if answer is not None and self._repeat(data, answer):
                 return
+            end = len(data) - len(END_OF_HEAD)
+            if data.find(END_OF_HEAD, 0, MAX_HEAD) == end >= 0:  # one whole request, and a new one
+                self._left = self.site.turns.share
+                self._learn(data)
+                self._end_turn()
+                return
         super().dataReceived(data)
 
     def _take(self, data: bytes) -> None:
-        if self._idle:
-            end = len(data) - len(END_OF_HEAD)
-            if data.find(END_OF_HEAD, 0, MAX_HEAD) == end >= 0:  # one whole request, and a new one
-                self._learn(data)
-                return
-            data = self._one_by_one(data)
-            if not data:
-                return
-        super()._take(data)
+        if not data or (data := self._one_by_one(data)):
+            super()._take(data)
 
     def _one_by_one(self, data: bytes) -> bytes:
         """Answer the whole requests, each by itself; return what is left, for the parser."""
@@ -205,7 +204,7 @@ class FastPathChannel(Channel):
     def _learn(self, head: bytes) -> None:
         """Answer a request on the ordinary path, and remember the answer if it can be repeated."""
         self._recorded, self._recorded_octets, self._done = [], 0, None
-        super()._take(head)
+        HTTPChannel.dataReceived(self, head)
         self._idle = self._is_idle()
         recorded, request = b"".join(self._recorded), self._done
         self._recorded = self._done = None
@@ -282,8 +281,8 @@ class FastPathChannel(Channel):
         super()._end_turn()
         self._idle = self._is_idle()
 
-    def _await_turn(self) -> None:
-        super()._await_turn()
+    def _stop_reading(self) -> None:
+        super()._stop_reading()
         self._idle = False
 
     def _unpause(self) -> None:
@@ -312,10 +311,6 @@ class FastPathChannel(Channel):
         if self._recorded is not None:
             self._recorded.append(b"HTTP/1.1 100 Continue\r\n\r\n")
         super()._send100Continue()
-
-    def pauseProducing(self) -> None:
-        super().pauseProducing()
-        self._idle = False
 
     def timeoutConnection(self) -> None:
         """Close the connection, unless the fast path has answered since the timer was set.

@@ -1,22 +1,18 @@
-"""Flow control: requests are answered in turns, and large bodies are sent in slices.
+"""Flow control: no connection is read faster than its requests may be answered.
 
 The laws of the flow:
 1. A connection has at most its share of requests answered in a turn of the reactor. The rest waits
    for the next turns, unparsed, and meanwhile nothing more of the connection is read.
 2. While a client takes no answers, no more requests of it are read.
-3. A connection holds no copy of a large body, but for a slice on its way to the transport.
-4. Reading stops for any of these reasons, and goes on when none is left.
+3. Reading stops for either reason, and goes on when neither is left.
 """
 
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web import http
 
-SLICE = 32_768
-"""Octets of a body that are handed to the transport at once. What is shorter is no large body."""
+from jwksd.web.http.slices import SlicingChannel
 
 _FIELDS = 32
 """Header fields that take about as long as a request without."""
@@ -25,29 +21,20 @@ _CHUNKED = 256
 """Octets of a chunked body that may take about as long as a request: some forty tiny chunks."""
 
 
-class FlowControl(http.HTTPChannel):
-    """A connection of twisted.web whose requests and answers flow no faster than they should."""
-
-    site: Any
-    transport: Any
+class FlowControl(SlicingChannel):
+    """A connection whose requests and answers flow no faster than they should."""
 
     awaits_turn = False
     """Whether requests are left over, or were a moment ago, so that nothing more is read."""
 
     _left = 0
-    """Requests that may be answered in this turn; below zero, what earlier ones took too much."""
+    """Requests that may still be answered in this turn."""
 
     _was_last_turn = False
     """Whether all that was left over is parsed, so that reading goes on in the next turn."""
 
     _has_ended = False
     """Whether the client sends no more, so that the connection ends after what is left over."""
-
-    _body_rest: memoryview | None = None
-    """What the transport has not taken yet of a large body, whose octets are shared."""
-
-    _closes = False
-    """Whether the connection is lost, or will be once the large body is sent."""
 
     # Requests in turns.
 
@@ -66,9 +53,9 @@ class FlowControl(http.HTTPChannel):
         """Parse octets, and answer the requests among them until the turn is over."""
         super().dataReceived(data)
 
-    def _spend(self, units: int = 1) -> None:
-        """Count what has taken as long as so many requests; past the share the parser stops."""
-        self._left -= units
+    def _spend(self) -> None:
+        """Count a request, or what takes as long; at the end of the share the parser stops."""
+        self._left -= 1
         if self._left <= 0:
             self.paused = True
 
@@ -85,8 +72,7 @@ class FlowControl(http.HTTPChannel):
         return self._closes or bool(self.transport.disconnecting)
 
     def _await_turn(self) -> None:
-        self.paused = True
-        self._networkProducer.pauseProducing()
+        self._stop_reading()
         if not self._waitingForTransport:  # else there are turns once the client takes answers
             self.site.turns.wait(self)
 
@@ -96,19 +82,17 @@ class FlowControl(http.HTTPChannel):
         After the last of it, reading goes on a turn later: never is a connection served twice in
         one turn, for what was left over and for what has just come.
         """
+        was_last, self._was_last_turn = self._was_last_turn, False
         if self._waitingForTransport:
             return
-        was_last, self._was_last_turn = self._was_last_turn, False
-        self._left = min(self._left, 0) + self.site.turns.share
-        if self._left <= 0:
-            self._await_turn()
-        elif was_last:
+        if was_last:
             self._read_on()
         else:
             self._go_on()
 
     def _go_on(self) -> None:
         data, self._buffer = self._buffer, b""
+        self._left = self.site.turns.share
         self._unpause()
         self._take(data)
         self._end_turn()
@@ -123,12 +107,18 @@ class FlowControl(http.HTTPChannel):
         if self._has_ended and not self.awaits_turn:
             self.loseConnection()
 
+    def _stop_reading(self) -> None:
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
     def _unpause(self) -> None:
         self.paused = False
 
-    def allContentReceived(self) -> None:
-        self._spend(1 + self._receivedHeaderCount // _FIELDS)
-        super().allContentReceived()
+    def headerReceived(self, line: bytes) -> bool:
+        if self._receivedHeaderCount % _FIELDS == _FIELDS - 1:
+            self._spend()
+        taken: bool = super().headerReceived(line)
+        return taken
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a chunked body in parts, because each of its chunks costs time."""
@@ -143,48 +133,17 @@ class FlowControl(http.HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """Go on with the next request: in turn, if this one was not answered at once."""
         if self._busyReceiving:
+            self._spend()
             super().requestDone(request)
             return
         self.paused = True
         unparsed, self._buffer = self._buffer, b""
         super().requestDone(request)  # adds what came before those octets
         self._buffer += unparsed
-        self._left = min(self._left, 0)
+        self._left = 0
         self._end_turn()
 
     # Answers as fast as they are taken.
-
-    def write(self, data: bytes) -> None:
-        self._write_from(data, 0)
-
-    def _write_from(self, data: bytes, start: int) -> None:
-        """Send a body, or the rest of one from an octet on; return before it is sent."""
-        if self._body_rest is not None:
-            self._body_rest = memoryview(b"".join((self._body_rest, data[start:])))
-        elif len(data) - start > SLICE:
-            self._body_rest = memoryview(data)[start:]
-            self._send_slices()
-        else:
-            self.transport.write(data[start:])
-
-    def _send_slices(self) -> None:
-        """Send the large body until the transport takes no more."""
-        while self._body_rest is not None and not self._waitingForTransport:
-            sent = self._send_slice(self._body_rest)
-            self._body_rest = self._body_rest[sent:] if sent < len(self._body_rest) else None
-
-    def _send_slice(self, body: memoryview) -> int:
-        """Send a part of a body; return how many octets of it need no more sending."""
-        self.transport.write(bytes(body[:SLICE]))
-        if len(body) > SLICE and isinstance(self.transport, FileDescriptor):
-            self._await_room()  # it would copy more than one slice before it asked us to stop
-        return SLICE
-
-    def _await_room(self) -> None:
-        """Send no more until the transport has sent all that it was given."""
-        self.transport.producerPaused = True
-        self.transport.startWriting()
-        self.pauseProducing()
 
     def pauseProducing(self) -> None:
         """Read no more requests while the client takes no answers.
@@ -193,15 +152,14 @@ class FlowControl(http.HTTPChannel):
         while it handles one; then answers that nobody takes would fill the memory.
         """
         super().pauseProducing()
-        self.paused = True
-        self._networkProducer.pauseProducing()
+        self._stop_reading()
 
     def resumeProducing(self) -> None:
         """Send more of the large body; after that, go on with requests."""
         self._waitingForTransport = False
         self._send_slices()
         if self._waitingForTransport:
-            self.resetTimeout()
+            self.resetTimeout()  # it takes the large body, however slowly
         elif self._closes:
             self.loseConnection()
         else:
@@ -224,20 +182,10 @@ class FlowControl(http.HTTPChannel):
         if not self.awaits_turn:
             self.loseConnection()
 
-    def loseConnection(self) -> None:
-        """Close the connection, once all of the answers is sent."""
-        if self._body_rest is None:
-            self._networkProducer.resumeProducing()  # TLS reads the end of the other side
-            super().loseConnection()
-        elif not self._closes:
-            self._closes = True
-            self.setTimeout(self.site.timeOut)  # else who takes nothing would stay for ever
-
     def abort(self) -> None:
         """End the connection at once."""
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._body_rest, self._closes = None, True
-        self.site.turns.forget(self)
+        self.awaits_turn = False
         super().connectionLost(reason)

@@ -1,5 +1,6 @@
 """The turns of the connections that have sent more requests than may be answered at once."""
 
+from collections import deque
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -7,7 +8,7 @@ from twisted.logger import Logger
 
 REQUESTS = 32
 """Requests that one connection may have answered in a turn of the reactor, and all together that
-wait for their turn. A turn is then short beside the time that a client waits for an answer."""
+wait for their turn. Who asks politely waits no longer than these take."""
 
 _log = Logger()
 
@@ -16,6 +17,7 @@ class Waiting(Protocol):
     """A connection that may wait for its turn."""
 
     awaits_turn: bool
+    """Set while it waits. It may be unset, and then there is no turn."""
 
     def take_turn(self) -> None:
         """Go on with the requests that are left, as far as ``Turns.share`` allows."""
@@ -25,50 +27,46 @@ class Waiting(Protocol):
 
 
 class Turns:
-    """Gives each waiting connection its share of every turn of the reactor, in order.
+    """Gives the waiting connections their turns, in order.
 
-    The share is of what all together may have answered, and at least one request: alone, a
-    connection is as fast as it can be; one of many is one of many.
+    What they may have answered in one turn of the reactor is shared among them: alone, a
+    connection is as fast as it can be; of many, each gets one request at a time, and those that
+    have waited longest are first.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: dict[Waiting, None] = {}
-        self._in_turn = 0
+        self._waiting: deque[Waiting] = deque()
         self._call: IDelayedCall | None = None
         self.share = REQUESTS
         """Requests that a connection may have answered now."""
 
     def wait(self, connection: Waiting) -> None:
-        """Give a connection its share of the next turn."""
-        connection.awaits_turn = True
-        self._waiting[connection] = None
-        self._divide()
+        """Give a connection a turn, after those that wait already."""
+        if not connection.awaits_turn:
+            connection.awaits_turn = True
+            self._waiting.append(connection)
+            self.share = min(self.share, self._divided())
         if self._call is None:
             self._call = self._reactor.callLater(0, self.take)
 
-    def forget(self, connection: Waiting) -> None:
-        """Give a connection no more turns."""
-        connection.awaits_turn = False
-        self._waiting.pop(connection, None)
-
     def take(self) -> None:
-        """Let each connection that waits go on; those with requests left wait again."""
+        """Let connections go on until all together had their share; the rest waits on."""
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()
-        waiting, self._waiting = list(self._waiting), {}
-        self._in_turn = len(waiting)
-        self._divide()
-        for connection in waiting:
+        self.share = self._divided()
+        for _ in range(min(len(self._waiting), REQUESTS // self.share)):
+            connection = self._waiting.popleft()
             if connection.awaits_turn:
                 connection.awaits_turn = False
                 self._let(connection)
-        self._in_turn = len(self._waiting)
-        self._divide()
+        self.share = self._divided()
+        if self._waiting and self._call is None:
+            self._call = self._reactor.callLater(0, self.take)
 
-    def _divide(self) -> None:
-        self.share = max(1, REQUESTS // max(1, self._in_turn, len(self._waiting)))
+    def _divided(self) -> int:
+        return max(1, REQUESTS // max(1, len(self._waiting)))
 
     def _let(self, connection: Waiting) -> None:
         try:

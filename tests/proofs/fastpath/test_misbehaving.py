@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.web.http.channel import Channel
-from jwksd.web.http.flow import SLICE
+from jwksd.web.http.slices import SLICE
 from jwksd.web.root import make_root
 from tests.proofs.fastpath.sites import (
     CountingChannel,
