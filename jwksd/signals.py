@@ -40,6 +40,14 @@ def ignore_unhandled(numbers: Iterable[signal.Signals] = _UNUSED) -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+class UnusedSignals(Service):
+    """Ignores them from the start of the service on, when twistd has put what handlers it has."""
+
+    def startService(self) -> None:
+        super().startService()
+        ignore_unhandled()
+
+
 class HangUp:
     """What SIGHUP does to a server in the foreground.
 

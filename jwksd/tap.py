@@ -35,7 +35,7 @@ from jwksd.keysources.local import QUICK_RESERVE, KeySource
 from jwksd.keysources.threads import KeyThreads, Threads
 from jwksd.logs import unblocked
 from jwksd.service import Daemon, KeyService
-from jwksd.signals import StopSignals, ignore_unhandled
+from jwksd.signals import StopSignals, UnusedSignals
 from jwksd.stores.opening import make_store
 from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
@@ -85,17 +85,12 @@ def makeService(options: Options, reactor: Any = None, clock: IReactorTime | Non
     """
     if reactor is None:
         from twisted.internet import reactor
-    if options.parent is not None:
-        _settle_in(reactor)
-    return make_daemon(options.settings, reactor, clock)
-
-
-def _settle_in(reactor: Any) -> None:
-    """Let nothing stop a process that is twistd's: neither a log that nobody reads, nor signals."""
-    # twistd logs there, unless it is told a file. It looks after this call.
-    sys.stdout = unblocked(sys.stdout, reactor)
-    # Not before it runs: twistd rotates its log by SIGUSR1, and has put a handler by then.
-    reactor.callWhenRunning(ignore_unhandled)
+    daemon = make_daemon(options.settings, reactor, clock)
+    if options.parent is not None:  # the process is twistd's
+        # twistd logs there, unless it is told a file. It looks after this call.
+        sys.stdout = unblocked(sys.stdout, reactor)
+        UnusedSignals().setServiceParent(daemon)
+    return daemon
 
 
 def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = None) -> Daemon:
