@@ -79,8 +79,6 @@ class OAuthResource(JsonResource):
 class TokenResource(OAuthResource):
     """``/token``: client_credentials (RFC 6749 §4.4), answered with an RFC 9068 access token."""
 
-    shared = True
-
     def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None] | None":
         return Deferred.fromCoroutine(self._grant(request, form, client))
 
