@@ -99,7 +99,8 @@ class Issuer:
         if request.seal_with is not None or not request.will_live(now):
             return None
         seal = partial(self._sign, request, tokens.sign)
-        return self.policy.sign_now(request.alg or self.algorithms[0], seal)
+        alg = request.alg or self.algorithms[0]
+        return self.policy.sign_now(alg, seal, self._key_lifetime(request))
 
     async def mint_later(self, request: MintRequest) -> Token:
         """Sign one token for a request that ``mint_now`` has checked, but returned None for.
@@ -157,9 +158,14 @@ class Issuer:
     async def _mint_when_ready(self, request: MintRequest, alg: str, sign: Sign) -> Token:
         seal = partial(self._sign, request, sign)
         if request.will_live(self._clock.seconds()):
-            return await self.policy.sign(alg, seal, sound=request.seal_with is None)
+            sound, key_lifetime = request.seal_with is None, self._key_lifetime(request)
+            return await self.policy.sign(alg, seal, key_lifetime, sound=sound)
         with await self._source.take(alg) as pair:
             return seal(pair)
+
+    def _key_lifetime(self, request: MintRequest) -> int | None:
+        """Return the seconds that the key of a token lives; None where it ends with the token."""
+        return (request.lifetime or self._lifetime) if request.expired else None
 
     def _seal_with(
         self, seal_with: SealWith, foreign: KeyPair, pair: KeyPair, header: Members, claims: Members

@@ -12,7 +12,7 @@ from twisted.web.server import Request
 from jwksd.dev.defects import DEFECTS, Defect
 from jwksd.errors import InvalidParameter, JwksdError
 from jwksd.issuing.issuer import Issuer
-from jwksd.issuing.mintrequest import MintRequest
+from jwksd.issuing.mintrequest import Expired, MintRequest
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.tokens import Members, Token
 from jwksd.web.http.negotiation import prefers
@@ -83,7 +83,7 @@ def mint_request(parameters: Parameters, algorithms: Sequence[str], *, dev: bool
             not exist for the type of key.
     """
     wanted = MintRequest(
-        expired=_boolean("expired", parameters.get("expired", False)),
+        expired=_expired("expired", parameters.get("expired", False)),
         alg=_optional(parameters, "alg", _text),
         lifetime=_optional(parameters, "lifetime", _seconds),
         claims=_object("claims", parameters.get("claims", {})),
@@ -100,12 +100,18 @@ def _optional(parameters: Parameters, name: str, parse: Callable[[str, object], 
     return parse(name, parameters[name]) if name in parameters else None
 
 
-def _boolean(name: str, value: object) -> bool:
-    """A JSON boolean, or its text in a query or form."""
-    choices = {False: False, True: True, "false": False, "true": True}
+def _expired(name: str, value: object) -> Expired:
+    """A JSON boolean, or its text in a query or form; or ``token``."""
+    choices: dict[object, Expired] = {
+        False: False,
+        True: True,
+        "false": False,
+        "true": True,
+        "token": "token",
+    }
     if isinstance(value, bool | str) and value in choices:
         return choices[value]
-    raise InvalidParameter(f"{name} must be true or false, not {value!r:.60}")
+    raise InvalidParameter(f"{name} must be true, false or token, not {value!r:.60}")
 
 
 def _text(name: str, value: object) -> str:

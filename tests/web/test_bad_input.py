@@ -48,11 +48,12 @@ BODIES: list[tuple[object, str, str]] = [
     ({"exp": 1}, '"exp"', '"claims"'),
     ({"": 1}, '""', "it may have"),
     ({"x" * 1000: 1}, '"xxx', "it may have"),
-    ({"expired": "yes"}, "expired", "must be true or false"),
-    ({"expired": 1}, "expired", "must be true or false"),
-    ({"expired": 0.0}, "expired", "must be true or false"),
-    ({"expired": None}, "expired", "must be true or false"),
-    ({"expired": [True]}, "expired", "must be true or false"),
+    ({"expired": "yes"}, "expired", "must be true, false or token"),
+    ({"expired": "Token"}, "expired", "must be true, false or token"),
+    ({"expired": 1}, "expired", "must be true, false or token"),
+    ({"expired": 0.0}, "expired", "must be true, false or token"),
+    ({"expired": None}, "expired", "must be true, false or token"),
+    ({"expired": [True]}, "expired", "must be true, false or token"),
     ({"alg": None}, "alg", "must be a string"),
     ({"alg": 256}, "alg", "must be a string"),
     ({"alg": ["RS256"]}, "alg", "must be a string"),
@@ -89,6 +90,7 @@ BODIES: list[tuple[object, str, str]] = [
     ({"claims": {"exp": 1_900_000_000}}, "claims.exp", "must be at most 1800086400"),
     ({"claims": {"exp": 1_800_000_009}, "lifetime": 9}, "claims.exp", "give one"),
     ({"claims": {"exp": 1}, "expired": True}, "claims.exp", "give one"),
+    ({"claims": {"exp": 1}, "expired": "token"}, "claims.exp", "give one"),
     ({"claims": {"nbf": "now"}}, "claims.nbf", DATE),
     ({"claims": {"nbf": False}}, "claims.nbf", DATE),
     ({"claims": {"iat": [1]}}, "claims.iat", DATE),
@@ -106,9 +108,9 @@ BODIES: list[tuple[object, str, str]] = [
 
 # The same over a query, where all values are text.
 QUERIES: list[tuple[str, str, str]] = [
-    ("expired", "expired", "must be true or false"),
-    ("expired=", "expired", "must be true or false"),
-    ("expired=True", "expired", "must be true or false"),
+    ("expired", "expired", "must be true, false or token"),
+    ("expired=", "expired", "must be true, false or token"),
+    ("expired=True", "expired", "must be true, false or token"),
     ("expired=true&expired=false", "expired", "given twice with different values"),
     ("alg=", "alg", "must be one of RS256"),
     ("alg=RS256%00", "alg", "must be one of RS256"),
@@ -237,6 +239,26 @@ class WishTests(HttpTestCase):
         """It expired an hour ago all the same."""
         _, claims = self.signed(expired=True, lifetime=60)
         self.assertEqual((claims["iat"], claims["exp"]), (1_799_996_340, 1_799_996_400))
+
+    def test_a_token_may_have_expired_alone(self) -> None:
+        """By query, form or JSON, without --dev; its key is published for a lifetime."""
+        self.app = make_app()
+        kids = set()
+        for path, arguments in (
+            ("/auth?expired=token&lifetime=60", {}),
+            ("/auth", {"data": {"expired": "token", "lifetime": "60"}}),
+            ("/auth", {"json": {"expired": "token", "lifetime": 60, "claims": {"sub": "s"}}}),
+        ):
+            with self.subTest(path=path, arguments=arguments):
+                headers = {"Accept": "application/json"}
+                response, body = self.request("POST", path, headers=headers, **arguments)
+                self.assertEqual(response.code, 200, body)
+                minted = json.loads(body)
+                self.assertEqual((minted["iat"], minted["exp"]), (1_799_996_340, 1_799_996_400))
+                kids.add(minted["kid"])
+        self.assertEqual({key.kid for key in self.app.issuer.policy.keys}, kids)
+        self.app.clock.advance(60)
+        self.assertEqual(len(self.app.issuer.policy.keys), 0)
 
     def test_the_algorithm_is_chosen_per_request(self) -> None:
         """Any that the server signs with; the first when none is asked for."""

@@ -70,7 +70,7 @@ class AuthTests(HttpTestCase):
             with self.subTest(path=path, arguments=arguments):
                 response, body = self.request("POST", path, **arguments)
                 problem = self.assert_problem(response, body, 400, "invalid-parameter")
-                self.assertIn("expired must be true or false", problem["detail"])
+                self.assertIn("expired must be true, false or token", problem["detail"])
 
     def test_a_client_that_leaves_gives_up_its_turn(self) -> None:
         """When the connection is lost the wait for a key is cancelled, and nothing is logged."""
