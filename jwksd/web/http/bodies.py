@@ -5,6 +5,7 @@ parameters are never read as if they were right.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import unquote_to_bytes
@@ -25,6 +26,8 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 _LIKE_JSON = re.compile(rb"""\s*(\xef\xbb\xbf)?\s*['"]?(\{|\[\s*[\[{"])""")
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_NAME = re.compile(r";\s*name\s*=", re.IGNORECASE)
 _UTF8 = re.compile(r"utf-?8|(us-)?ascii", re.IGNORECASE)
 _LIKE_ASCII = re.compile(r"(iso-?8859-?|windows-|cp)[0-9]{1,4}|latin-?1", re.IGNORECASE)
 """Charsets whose first 128 characters are those of ASCII."""
@@ -34,11 +37,15 @@ Field = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The octets of a body, and its Content-Type: the media type in lower case, and as it came."""
+    """The octets of a body, and its Content-Type: the media type in lower case, and as it came.
+
+    ``charset`` is None where it is UTF-8; of any other, only the characters of ASCII are read.
+    """
 
     octets: bytes
     media_type: str
     content_type: str
+    charset: str | None = None
 
     @property
     def described(self) -> str:
@@ -62,14 +69,15 @@ def read_body(request: Request) -> Body:
     Raises:
         ContentTooLarge: it is larger than ``MAX_BODY`` octets.
         InvalidParameter: it has several types.
-        UnsupportedMediaType: it is compressed, or not UTF-8.
+        UnsupportedMediaType: it is compressed, or in another charset than UTF-8.
     """
     assert request.content is not None  # noqa: S101  # only until all headers are in
     octets: bytes = request.content.read(MAX_BODY + 1)
     if len(octets) > MAX_BODY:
         raise ContentTooLarge(f"the body is larger than the {MAX_BODY} octets that are read")
     content_type = _content_type(request) if octets else ""
-    body = Body(octets, content_type.partition(";")[0].strip().lower()[:100], content_type)
+    media_type = content_type.partition(";")[0].strip().lower()[:100]
+    body = Body(octets, media_type, content_type, _charset(content_type))
     if octets:
         _check_encoding(header(request, b"content-encoding"))
         _check_charset(body)
@@ -100,7 +108,8 @@ def multipart_fields(body: Body) -> list[Field]:
     """Return the fields of a multipart form in order; those with a file name are fields too.
 
     Raises:
-        InvalidParameter: it cannot be read, or a part is encoded.
+        InvalidParameter: it cannot be read, or a part has no name or several, or is
+            encoded.
     """
     # Imported here: few clients send this, and the import would slow every start.
     from multipart import MultipartError, MultipartParser, parse_options_header
@@ -110,27 +119,39 @@ def multipart_fields(body: Body) -> list[Field]:
         parts = list(MultipartParser(BytesIO(body.octets), boundary, part_limit=MAX_FIELDS))
         _check_end(body.octets, boundary.encode("latin-1"))
     except (MultipartError, LookupError, ValueError) as error:
-        raise InvalidParameter(f"the multipart body cannot be read: {error}") from None
+        raise InvalidParameter(f"the multipart body cannot be read: {error.args[0]}") from None
     for part in parts:
-        encoding = dict(part.headerlist).get("Content-Transfer-Encoding", "binary")
-        if encoding.lower() not in ("7bit", "8bit", "binary"):
-            raise InvalidParameter(
-                f"{part.name:.60} has the Content-Transfer-Encoding {encoding:.60}; send it"
-                " as it is (RFC 7578 §4.7)"
-            )
+        _check_part(part.name, part.headerlist)
     return [(part.name, part.raw) for part in parts]
 
 
-def utf8(name: str, octets: bytes) -> str:
-    """Return the text of a field.
+def field_text(name: str, octets: bytes, *, ascii_only: bool = False) -> str:
+    """Return the text of a field, which is UTF-8, or ASCII where the body is in another charset.
 
     Raises:
-        InvalidParameter: it is not UTF-8.
+        InvalidParameter: it is something else.
     """
     try:
-        return octets.decode("utf-8")
+        return octets.decode("ascii" if ascii_only else "utf-8")
     except UnicodeDecodeError:
-        raise InvalidParameter(f"{name:.60} is not UTF-8; percent-encode UTF-8 octets") from None
+        raise InvalidParameter(
+            f"{name:.60} is not {'ASCII; send it in UTF-8' if ascii_only else 'UTF-8'};"
+            " percent-encode UTF-8 octets"
+        ) from None
+
+
+def _check_part(name: str, headers: Sequence[tuple[str, str]]) -> None:
+    if not name:
+        raise InvalidParameter("a part has no name; each is a field, and needs one (RFC 7578 §4.2)")
+    dispositions = [value for field, value in headers if field == "Content-Disposition"]
+    if len(_NAME.findall("".join(dispositions))) > 1:
+        raise InvalidParameter(f"a part has several names, {name:.60} among them; give it one")
+    encoding = dict(headers).get("Content-Transfer-Encoding", "binary")
+    if encoding.lower() not in ("7bit", "8bit", "binary"):
+        raise InvalidParameter(
+            f"{name:.60} has the Content-Transfer-Encoding {encoding:.60}; send it as it is"
+            " (RFC 7578 §4.7)"
+        )
 
 
 def _check_end(octets: bytes, boundary: bytes) -> None:
@@ -158,11 +179,15 @@ def _check_encoding(encoding: bytes) -> None:
 
 def _check_charset(body: Body) -> None:
     """Refuse a charset that gives another text than UTF-8 does."""
-    found = re.search(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", body.content_type, re.IGNORECASE)
-    charset = found[1] if found else "utf-8"
-    if _UTF8.fullmatch(charset):
+    if body.charset is None:
         return
-    if _LIKE_ASCII.fullmatch(charset) is None or not unquote_to_bytes(body.octets).isascii():
+    harmless = body.media_type in (FORM, MULTIPART) or body.octets.isascii()
+    if _LIKE_ASCII.fullmatch(body.charset) is None or not harmless:
         raise UnsupportedMediaType(
-            f"a body in the charset {shown(charset)} cannot be read; send it in UTF-8"
+            f"a body in the charset {shown(body.charset)} cannot be read; send it in UTF-8"
         )
+
+
+def _charset(content_type: str) -> str | None:
+    found = _CHARSET.search(content_type)
+    return None if found is None or _UTF8.fullmatch(found[1]) else found[1]

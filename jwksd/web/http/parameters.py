@@ -22,10 +22,10 @@ from jwksd.web.http.bodies import (
     MULTIPART,
     Body,
     Field,
+    field_text,
     form_fields,
     multipart_fields,
     read_body,
-    utf8,
 )
 from jwksd.web.http.names import did_you_mean, meant
 from jwksd.web.http.values import Parameter, Read
@@ -75,7 +75,10 @@ def read_form(request: Request) -> list[tuple[str, str]]:
         raise InvalidParameter(
             f"the body is JSON; it must be {FORM}, as its Content-Type says, such as name=value"
         )
-    return [(name, utf8(name, value)) for name, value in form_fields(body.octets, "form body")]
+    return [
+        (name, field_text(name, value, ascii_only=body.charset is not None))
+        for name, value in form_fields(body.octets, "form body")
+    ]
 
 
 def _query(request: Request) -> bytes:
@@ -91,9 +94,10 @@ def _from_body(body: Body, table: Table) -> list[_Given]:
         )
     if body.hint:
         raise InvalidParameter(f"the body is {body.described}{body.hint}")
+    ascii_only = body.charset is not None
     if body.media_type == FORM:
-        return _from_form(body.octets, "form body", table)
-    return _from_fields(multipart_fields(body), table)
+        return _from_form(body.octets, "form body", table, ascii_only=ascii_only)
+    return _from_fields(multipart_fields(body), table, ascii_only=ascii_only)
 
 
 def _from_json(octets: bytes, table: Table) -> list[_Given]:
@@ -118,10 +122,10 @@ def _from_json(octets: bytes, table: Table) -> list[_Given]:
     ]
 
 
-def _from_form(form: bytes, where: str, table: Table) -> list[_Given]:
+def _from_form(form: bytes, where: str, table: Table, *, ascii_only: bool = False) -> list[_Given]:
     if not form:
         return []
-    given = _from_fields(form_fields(form, where), table)
+    given = _from_fields(form_fields(form, where), table, ascii_only=ascii_only)
     for piece in form.split(b"&"):
         _check_separators(piece, table)
     return given
@@ -138,11 +142,12 @@ def _check_separators(piece: bytes, table: Table) -> None:
             raise InvalidParameter(f"{behind:.60} stands behind {name:.60}: & separates parameters")
 
 
-def _from_fields(fields: Iterable[Field], table: Table) -> list[_Given]:
+def _from_fields(fields: Iterable[Field], table: Table, *, ascii_only: bool) -> list[_Given]:
     given: list[_Given] = []
     for name, octets in fields:
         if name in table:
-            given.append((name, utf8(name, octets), table[name].from_text))
+            value = field_text(name, octets, ascii_only=ascii_only)
+            given.append((name, value, table[name].from_text))
         elif name not in _CREDENTIALS and (question := did_you_mean(name, table)):
             raise InvalidParameter(f"{shown(name)} is no parameter{question}")
     return given
