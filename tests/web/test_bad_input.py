@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,6 +249,65 @@ class WishTests(HttpTestCase):
         self.assertEqual(claims["iss"], "https://other.example")
         self.assertEqual((claims["aud"], claims["roles"]), (["a", "b"], ["x"]))
         self.assertEqual(claims["exp"] - claims["iat"], 3600)
+
+    def test_claims_come_as_json_text_in_query_and_form(self) -> None:
+        """What a JSON body says in its claims, a form says in one field."""
+        text = '{"sub": "a&b", "n": [1, true, null], "s": "\u00e9\\u20ac"}'
+        multipart = (
+            '--b\r\nContent-Disposition: form-data; name="claims"; filename="claims.json"\r\n'
+            f"Content-Type: application/json\r\n\r\n\ufeff{text}\r\n--b--\r\n"
+        ).encode()
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        for path, arguments in (
+            (f"/auth?claims={quote(text)}", {}),
+            ("/auth", {"data": {"claims": text}}),
+            ("/auth", {"data": multipart, "headers": headers}),
+            ("/auth", {"json": {"claims": json.loads(text)}}),
+            (f"/auth?claims={quote(text)}", {"json": {"claims": json.loads(text)}}),
+        ):
+            with self.subTest(path=path):
+                response, body = self.request("POST", path, **arguments)
+                self.assertEqual(response.code, 200, body)
+                claims = json.loads(decode(body.split(b".")[1]))
+                self.assertEqual(
+                    {name: claims[name] for name in ("sub", "n", "s")}, json.loads(text)
+                )
+
+    def test_credentials_are_ignored_in_a_json_body_too(self) -> None:
+        """Login clients post a username and a password, of any type."""
+        for wish in (
+            {"username": "u", "password": "p"},
+            {"username": None, "password": ["p"], "lifetime": 60},
+            {"username": {"claims": {"EXP": 1}}},
+        ):
+            with self.subTest(wish=wish):
+                header, claims = self.signed(**wish)
+                self.assertEqual(set(header), {"alg", "typ", "kid"})
+                self.assertEqual(set(claims), {"iss", "iat", "exp", "jti"})
+
+    def test_null_has_the_default(self) -> None:
+        """A client that fills in a form of all parameters and leaves some empty gets a token."""
+        names = ("expired", "alg", "lifetime", "claims", "header", "defect", "username")
+        header, claims = self.signed(**dict.fromkeys(names))
+        self.assertEqual((header["alg"], header["typ"]), ("RS256", "JWT"))
+        self.assertEqual(claims["exp"] - claims["iat"], 3600)
+
+    def test_letters_take_as_many_octets_in_a_token_as_in_the_body(self) -> None:
+        """A body of 64 KiB makes no token of 256 KiB, as it would with escapes."""
+        text = "\u20ac" * 21_000
+        data = json.dumps({"claims": {"x": text}}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        response, body = self.request("POST", "/auth", data=data, headers=headers)
+        self.assertEqual(response.code, 200)
+        self.assertLess(len(body), 90_000)
+        self.assertEqual(json.loads(decode(body.split(b".")[1]))["x"], text)
+
+    def test_what_is_as_deep_as_may_be_is_signed_and_read_back(self) -> None:
+        """64 levels in the body are 63 in the token, which introspection follows."""
+        deep = json.loads("[" * 62 + "]" * 62)
+        response, body = self.request("POST", "/auth", json={"claims": {"x": deep}})
+        self.assertEqual(response.code, 200, body)
+        self.assertIsNotNone(self.app.issuer.introspect(body.decode()))
 
     def test_a_lifetime_is_that_of_token_and_key(self) -> None:
         """One second before its end the key is published, at its end it is gone."""
