@@ -40,7 +40,8 @@ _Given = tuple[str, object, Read]
 
 _CREDENTIALS = frozenset({"username", "password"})
 _READABLE = f"{JSON}, {FORM} and {MULTIPART}"
-_BEHIND_ANOTHER = re.compile(rb"[;?]([^=;?]{1,200})=")
+_BEHIND_ANOTHER = re.compile(rb"[;?,\s]([^=;?,\s]{1,200})=")
+_ON_ANOTHER_LINE = re.compile(rb"[\r\n]([^=\r\n]{1,200})=")
 
 
 def read_parameters(request: Request, table: Table) -> Parameters:
@@ -132,11 +133,15 @@ def _from_form(form: bytes, where: str, table: Table, *, ascii_only: bool = Fals
 
 
 def _check_separators(piece: bytes, table: Table) -> None:
-    """Refuse a parameter behind ``;`` or ``?``, where it would be part of one that is ignored."""
+    """Refuse a parameter that another character than ``&`` would make part of an ignored one.
+
+    A password may have any character but a line break, which no client sends as it is.
+    """
     name = unquote_to_bytes(piece.partition(b"=")[0]).decode("utf-8", "replace")
-    if name in table or name in _CREDENTIALS:
+    if name in table:
         return
-    for match in _BEHIND_ANOTHER.finditer(piece):
+    behind_another = _ON_ANOTHER_LINE if name in _CREDENTIALS else _BEHIND_ANOTHER
+    for match in behind_another.finditer(piece):
         behind = unquote_to_bytes(match[1]).decode("utf-8", "replace")
         if behind in table or meant(behind, table):
             raise InvalidParameter(f"{behind:.60} stands behind {name:.60}: & separates parameters")

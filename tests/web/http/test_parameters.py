@@ -192,6 +192,9 @@ class RefusalTests(TestCase):
             ("x=1;expired=true", b"", None, "expired stands behind x: & separates"),
             ("", b"x=1&amp;Expired=true", FORM, "Expired stands behind amp;Expired"),
             ("x;expired=true", b"", None, "& separates"),
+            ("x=1,expired=true", b"", None, "& separates"),
+            ("", b"x=1\nexpired=true", FORM, "& separates"),
+            ("", b"username=u\r\nexpired=true\r\n", FORM, "& separates"),
             (
                 "",
                 b'{"expired": true}',
