@@ -129,16 +129,20 @@ class IKeyPolicy(Interface):
         """Have ``keys`` hold all that was published anywhere before this call, if the store can be
         reached."""
 
-    def sign_now(alg: str, seal: Seal) -> Token | None:
+    def sign_now(alg: str, seal: Seal, key_lifetime: int | None = None) -> Token | None:
         """Return what ``sign`` does, or None where it would have to wait, or to refuse.
 
         Raises:
             TooManyKeys: no token now; try again later.
         """
 
-    async def sign(alg: str, seal: Seal, *, sound: bool = True) -> Token:
+    async def sign(
+        alg: str, seal: Seal, key_lifetime: int | None = None, *, sound: bool = True
+    ) -> Token:
         """Return a token sealed with the right key, which is published before this returns.
 
+        A key that signs this token alone is published for ``key_lifetime`` seconds, or until the
+        token's ``exp`` where that is None.
         A token that is not ``sound`` is wrong on purpose: the self-check does not look at it.
 
         Raises:

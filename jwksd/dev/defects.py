@@ -11,7 +11,6 @@ The laws of the catalogue:
 3. "either" stands only where the RFCs leave it open; such a row shows what a verifier does.
 """
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,20 +184,20 @@ def _encrypted(draft: Draft) -> str:
               if name in draft.pair.public}  # fmt: skip
     alg = "RSA-OAEP-256" if public["kty"] == "RSA" else "ECDH-ES"
     protected = {**draft.header, "alg": alg, "enc": "A256GCM"}
-    jwe = JWE(compact_json(draft.claims), protected=json.dumps(protected), recipient=JWK(**public))
+    header = compact_json(protected).decode("utf-8")
+    jwe = JWE(compact_json(draft.claims), protected=header, recipient=JWK(**public))
     compact: str = jwe.serialize(compact=True)
     return compact
 
 
 def _json_serialization(draft: Draft) -> str:
     first, second, signature = draft.segments()
-    return json.dumps(
-        {
-            "payload": second,
-            "protected": first,
-            "signature": base64url(signature).decode("ascii"),
-        }
-    )
+    members = {
+        "payload": second,
+        "protected": first,
+        "signature": base64url(signature).decode("ascii"),
+    }
+    return compact_json(members).decode("ascii")
 
 
 def _certified(draft: Draft) -> Mapping[str, object]:
@@ -250,6 +249,9 @@ _TABLE = (
     # Times.
     Defect("exp-past", "expired an hour ago; its key is still published", "RFC 7519 §4.1.4",
            "refuse", claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR})),
+    Defect("claims-case", "expired an hour ago; a claim EXP, another name, is in the future",
+           "RFC 7519 §7.3", "refuse", claims(lambda d: {
+               "exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR, "EXP": d.now + _HOUR})),
     Defect("exp-missing", "no exp", "RFC 9068 §2.2", "refuse", without("claims", "exp")),
     Defect("exp-string", "exp is a string of digits", "RFC 7519 §4.1.4",
            "refuse", claims(lambda d: {"exp": str(d.claims["exp"])})),

@@ -15,6 +15,7 @@ from jwksd.interfaces import IKeyPolicy, IKeySource
 from jwksd.issuing.mintrequest import MintRequest, SealWith
 from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose import tokens, verifying
+from jwksd.jose.jsontext import shown
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Members, Token
 
@@ -99,7 +100,8 @@ class Issuer:
         if request.seal_with is not None or not request.will_live(now):
             return None
         seal = partial(self._sign, request, tokens.sign)
-        return self.policy.sign_now(request.alg or self.algorithms[0], seal)
+        alg = request.alg or self.algorithms[0]
+        return self.policy.sign_now(alg, seal, self._key_lifetime(request))
 
     async def mint_later(self, request: MintRequest) -> Token:
         """Sign one token for a request that ``mint_now`` has checked, but returned None for.
@@ -119,6 +121,10 @@ class Issuer:
         with await self._source.take(alg) as foreign:
             sign = partial(self._seal_with, request.seal_with, foreign)
             return await self._mint_when_ready(request, alg, sign)
+
+    def seconds_left(self, token: Token) -> int:
+        """Return for how many seconds from now a token will be valid, 0 where it is not."""
+        return max(0, token.exp - int(self._clock.seconds()))
 
     def introspect(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a token that this server signed and that is valid now, or None.
@@ -140,7 +146,7 @@ class Issuer:
         """
         if alg is not None and alg not in self.algorithms:
             raise InvalidParameter(
-                f"alg must be one of {', '.join(self.algorithms)}, not {alg!r:.60}"
+                f"alg must be one of {', '.join(self.algorithms)}, not {shown(alg)}"
             )
         return await self.policy.rotate(alg or self.algorithms[0])
 
@@ -157,9 +163,14 @@ class Issuer:
     async def _mint_when_ready(self, request: MintRequest, alg: str, sign: Sign) -> Token:
         seal = partial(self._sign, request, sign)
         if request.will_live(self._clock.seconds()):
-            return await self.policy.sign(alg, seal, sound=request.seal_with is None)
+            sound, key_lifetime = request.seal_with is None, self._key_lifetime(request)
+            return await self.policy.sign(alg, seal, key_lifetime, sound=sound)
         with await self._source.take(alg) as pair:
             return seal(pair)
+
+    def _key_lifetime(self, request: MintRequest) -> int | None:
+        """Return the seconds that the key of a token lives; None where it ends with the token."""
+        return (request.lifetime or self._lifetime) if request.expired else None
 
     def _seal_with(
         self, seal_with: SealWith, foreign: KeyPair, pair: KeyPair, header: Members, claims: Members

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast
 
 from jwksd.errors import InvalidParameter
 from jwksd.jose import tokens
+from jwksd.jose.jsontext import shown
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Members
 
@@ -13,17 +14,21 @@ SealWith = Callable[[Members, Members, KeyPair, KeyPair, int], bytes]
 """Makes the compact token of a header, claims, the key pair that signs, a foreign key pair of the
 same algorithm, and the time as a NumericDate in whole seconds."""
 
+Expired = bool | Literal["token"]
+"""Whether a token has expired when it is made, and its key with it; ``token``: the token alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class MintRequest:
     """What a client asks of a token; what is left out has the server's default.
 
-    ``lifetime`` is in seconds. ``claims`` and ``header`` are merged over the default ones.
+    ``lifetime`` is in seconds; where only the token has ``expired``, its key lives as long from now
+    on. ``claims`` and ``header`` are merged over the default ones.
     ``seal_with`` makes the token in its own way instead of signing it, for developers' wrong
     tokens. The key of a token that is not ``published`` is on no document.
     """
 
-    expired: bool = False
+    expired: Expired = False
     alg: str | None = None
     lifetime: int | None = None
     claims: Members = field(default_factory=dict)
@@ -38,9 +43,10 @@ class MintRequest:
 
     def will_live(self, now: float) -> bool:
         """Return whether the key of a token signed now is to be published."""
+        if self.expired:
+            return self.published and self.expired == "token"
         exp = self.claims.get("exp")
-        past = isinstance(exp, int) and exp <= now
-        return self.published and not (self.expired or past)
+        return self.published and not (isinstance(exp, int) and exp <= now)
 
     def check(self, algorithms: Sequence[str], max_lifetime: int, now: float) -> None:
         """Refuse what a server with these algorithms and this bound does not sign now.
@@ -50,7 +56,7 @@ class MintRequest:
         """
         if self.alg is not None and self.alg not in algorithms:
             raise InvalidParameter(
-                f"alg must be one of {', '.join(algorithms)}, not {self.alg!r:.60};"
+                f"alg must be one of {', '.join(algorithms)}, not {shown(self.alg)};"
                 " --alg adds others"
             )
         if self.lifetime is not None and not 1 <= self.lifetime <= max_lifetime:

@@ -1,7 +1,8 @@
 """PerToken: a new key for every token, its private half dropped after that one signature.
 
 The laws of this policy:
-1. The token's ``exp`` and the key's expiry are the same second.
+1. The token's ``exp`` and the key's expiry are the same second, unless the token has expired when
+   it is made, and its key has not.
 2. The store keeps public halves only, and has acknowledged a key before its token is answered.
 """
 
@@ -18,7 +19,7 @@ from jwksd.interfaces import IKeyPolicy, IKeySource, IStore, Seal
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.livekeys import LiveKeys
 from jwksd.issuing.selfcheck import Check, no_check
-from jwksd.jose.keys import PublishedKey
+from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.keysets import Document
 from jwksd.jose.tokens import Token
 from jwksd.lifecycle.contents import Contents
@@ -98,7 +99,7 @@ class PerToken:
     async def refresh(self) -> None:
         await self._follower.refresh()
 
-    def sign_now(self, alg: str, seal: Seal) -> Token | None:
+    def sign_now(self, alg: str, seal: Seal, key_lifetime: int | None = None) -> Token | None:
         if not self._store.at_once or self._follower.away is not None:
             return None
         self._live.refuse_when_full()
@@ -107,15 +108,17 @@ class PerToken:
             return None
         with pair:
             token = seal(pair)
-        key = pair.published(int(self._clock.seconds()), token.exp)
+        key = self._published(pair, token, key_lifetime)
         self._store.insert(key)
         return self._answer(token, key)
 
-    async def sign(self, alg: str, seal: Seal, *, sound: bool = True) -> Token:
+    async def sign(
+        self, alg: str, seal: Seal, key_lifetime: int | None = None, *, sound: bool = True
+    ) -> Token:
         with self._live.promise():
             with await self._source.take(alg) as pair:
                 token = seal(pair)
-            key = pair.published(int(self._clock.seconds()), token.exp)
+            key = self._published(pair, token, key_lifetime)
             await self._keep(key)
             return self._answer(token, key, sound=sound)
 
@@ -153,6 +156,10 @@ class PerToken:
             "next_change": keys.next_expiry,
             "keys": [KeyStatus.single(key).members() for key in ordered],
         }
+
+    def _published(self, pair: KeyPair, token: Token, key_lifetime: int | None) -> PublishedKey:
+        now = int(self._clock.seconds())
+        return pair.published(now, token.exp if key_lifetime is None else now + key_lifetime)
 
     def _document(self, kid: str) -> Document | None:
         key = self.keys.get(kid)

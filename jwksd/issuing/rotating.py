@@ -104,14 +104,16 @@ class Rotating:
     async def refresh(self) -> None:
         await self._rotator.follower.refresh()
 
-    def sign_now(self, alg: str, seal: Seal) -> Token | None:
+    def sign_now(self, alg: str, seal: Seal, key_lifetime: int | None = None) -> Token | None:
         self._rotator.look()
         pair = self._holdings.signers.get(alg)
         if pair is None or self._belongs_on_thread(pair):
             return None
         return self._counted(pair, seal(pair))
 
-    async def sign(self, alg: str, seal: Seal, *, sound: bool = True) -> Token:
+    async def sign(
+        self, alg: str, seal: Seal, key_lifetime: int | None = None, *, sound: bool = True
+    ) -> Token:
         self._rotator.look()
         while True:
             pair = self._holdings.signers.get(alg)

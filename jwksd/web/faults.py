@@ -96,7 +96,7 @@ def _changed(change: Callable[[list[dict[str, Any]], Fault], list[dict[str, Any]
 
     def respond_changed(request: Request, fault: Fault, current: Document) -> None:
         keys = change(json.loads(current.body)["keys"], fault)
-        body = json.dumps({"keys": keys}, separators=(",", ":")).encode("ascii")
+        body = json.dumps({"keys": keys}, separators=(",", ":"), allow_nan=False).encode("ascii")
         respond_key_set(request, document(body), _FAULTY)
 
     return respond_changed

@@ -21,12 +21,21 @@ from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose.algorithms import ALGORITHMS
 from jwksd.jose.keys import KeyPair, PublishedKey
 from jwksd.jose.tokens import Token
+from jwksd.jose.verifying import has_valid_signature
 from jwksd.keysources.generating import generate
 from jwksd.stores.memory import MemoryStore
 from tests.support.app import make_issuer, run_at_once
 from tests.support.keys import NOW, KeysInOrder, NothingReady
 
 PLAIN, EXPIRED = MintRequest(), MintRequest(expired=True)
+EXPIRED_TOKEN = MintRequest(expired="token")
+
+
+def slow_store() -> MemoryStore:
+    """A store whose calls may take their time."""
+    store = MemoryStore()
+    store.at_once = False
+    return store
 
 
 class IssuerTestCase(SynchronousTestCase):
@@ -69,6 +78,32 @@ class MintTests(IssuerTestCase):
         self.assertEqual(self.kids(), [])
         self.assertIsNone(self.issuer.policy.keys.get(token.kid))
 
+    def test_a_token_may_have_expired_alone(self) -> None:
+        """Its key is published from now on, for as long as a token of that lifetime is valid."""
+        for request, lifetime in ((EXPIRED_TOKEN, 3600), (replace(EXPIRED_TOKEN, lifetime=60), 60)):
+            for changes in ({}, {"store": slow_store()}):
+                with self.subTest(lifetime=lifetime, changes=changes):
+                    self.issuer = make_issuer(self.clock, **changes)
+                    token = self.mint(request)
+                    now = int(self.clock.seconds())
+                    expected = (now - 3600 - lifetime, now - 3600)
+                    self.assertEqual((token.iat, token.exp), expected)
+                    self.clock.advance(lifetime - 0.5)
+                    self.assertEqual(self.kids(), [token.kid])
+                    self.clock.advance(0.5)
+                    self.assertEqual(self.kids(), [])
+
+    def test_nothing_but_its_time_is_wrong_with_a_token_that_has_expired_alone(self) -> None:
+        """Its signature verifies with the published key; claims and header are as asked for."""
+        wish = replace(EXPIRED_TOKEN, claims={"sub": "s"}, header={"typ": "at+jwt"})
+        token = self.mint(wish).token.decode()
+        key = self.issuer.policy.keys.get(self.kids()[0])
+        self.assertTrue(has_valid_signature(token, key.public))
+        claims = json.loads(base64url_decode(token.split(".")[1]))
+        expected = {"iat": NOW - 7200, "exp": NOW - 3600, "sub": "s"}
+        self.assertEqual({name: claims[name] for name in expected}, expected)
+        self.assertIsNone(self.issuer.introspect(token))
+
 
 class MintNowTests(IssuerTestCase):
     """What can be minted without waiting, is; what cannot, is left to ``mint``."""
@@ -95,9 +130,7 @@ class MintNowTests(IssuerTestCase):
         for request in (EXPIRED, MintRequest(seal_with=DEFECTS["exp-past"].seal)):
             self.assertIsNone(self.issuer.mint_now(request))
         self.assertIsNone(make_issuer(self.clock, WaitingSource()).mint_now(PLAIN))
-        store = MemoryStore()
-        store.at_once = False
-        issuer = make_issuer(self.clock, store=store)
+        issuer = make_issuer(self.clock, store=slow_store())
         self.assertIsNone(issuer.mint_now(PLAIN))
         self.assertEqual((len(self.issuer.policy.keys), len(issuer.policy.keys)), (0, 0))
         self.mint(issuer=issuer)
@@ -208,6 +241,13 @@ class BoundTests(IssuerTestCase):
         self.mint(issuer=issuer)
         self.mint(EXPIRED, issuer)
 
+    def test_a_token_that_has_expired_alone_needs_room(self) -> None:
+        """Its key is live, so it counts."""
+        issuer = make_issuer(self.clock, max_keys=1)
+        self.mint(EXPIRED_TOKEN, issuer)
+        minting = Deferred.fromCoroutine(issuer.mint(PLAIN))
+        self.assertEqual(self.failureResultOf(minting, TooManyKeys).value.retry_after, 3600)
+
     def test_requests_that_wait_count_too(self) -> None:
         """Two that wait for keys at once cannot together pass the bound."""
         source = WaitingSource()
@@ -258,12 +298,11 @@ class PrivateHalfTests(IssuerTestCase):
     def test_a_private_half_is_destroyed_and_not_only_dropped(self) -> None:
         """Whoever else holds the pair cannot sign: of a token minted at once, waited for, expired,
         sealed in a way of its own with two keys, or of one that could not be signed."""
-        slow = MemoryStore()
-        slow.at_once = False
         wrong = MintRequest(seal_with=DEFECTS["kid-foreign"].seal)
         for request, used, changes in (
             (PLAIN, 1, {}),
-            (PLAIN, 1, {"store": slow}),
+            (PLAIN, 1, {"store": slow_store()}),
+            (EXPIRED_TOKEN, 1, {}),
             (EXPIRED, 1, {}),
             (wrong, 2, {}),
             (replace(wrong, published=False), 2, {}),

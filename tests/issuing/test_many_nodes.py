@@ -119,6 +119,13 @@ class PerTokenTests(NodesTestCase):
         _, body = self.request("POST", "/introspect", data={"token": token.token, "client_id": "c"})
         self.assertTrue(json.loads(body)["active"])
 
+    def test_the_key_of_a_token_that_has_expired_alone_is_found_on_the_other(self) -> None:
+        """For the lifetime that the token was asked to have."""
+        token = self.mint(self.a, expired="token", lifetime=POLL * 3)
+        self.assertEqual(self.kids(self.b), {token.kid})
+        self.clock.advance(POLL * 3)
+        self.assertEqual(self.kids(self.b), set())
+
     def test_a_kid_that_nobody_knows_is_a_404_all_the_same(self) -> None:
         """After the store was asked; by any method, as for any unknown path."""
         self.on(self.b)

@@ -58,6 +58,15 @@ class ScheduleTests(RotationTestCase):
         self.assertNotIn(token.kid, self.states())
         self.assertEqual(sorted(self.kids()), sorted([A, B]))
 
+    def test_the_active_key_signs_a_token_that_has_expired_alone(self) -> None:
+        """It is published already, and is no longer published for it."""
+        token = self.mint(MintRequest(expired="token", lifetime=60))
+        self.assertEqual((token.kid, token.iat, token.exp), (A, NOW - 3660, NOW - 3600))
+        self.assertEqual(sorted(self.kids()), sorted([A, B]))
+        self.clock.advance(DAY)
+        self.clock.advance(SCHEDULE.retention)
+        self.assertNotIn(A, self.kids())
+
     def test_a_token_that_would_outlive_its_key_is_refused(self) -> None:
         """By the bound on lifetimes, and if that were ever passed by the rotation itself."""
         minting = Deferred.fromCoroutine(

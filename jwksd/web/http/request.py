@@ -20,8 +20,8 @@ from twisted.web.http import datetimeToString
 
 from jwksd.errors import JwksdError, MalformedRequest
 from jwksd.web.http.admission import judge
+from jwksd.web.http.bodies import MAX_BODY
 from jwksd.web.http.escaping import escaped
-from jwksd.web.http.parameters import MAX_BODY
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.resource import error_of, respond_problem
 

@@ -21,6 +21,7 @@ from tests.support.app import SCHEDULE
 from tests.support.fastpath import FastPathTestCase
 from tests.support.http import JWKS, Connection, get, masked
 from tests.support.keys import NOW
+from tests.support.primitives import octets
 
 
 class RepeatTests(FastPathTestCase):
@@ -161,6 +162,15 @@ class ChangeTests(FastPathTestCase):
         faults.add(Fault("status", count=2, until=None))
         codes = [client.send(get(JWKS)).split()[1] for _ in range(4)]
         self.assertEqual(codes, [b"503", b"503", b"200", b"200"])
+
+    def test_tokens_that_have_expired_alone_are_made_on_it(self) -> None:
+        """Each another one, as on the ordinary path."""
+        request = get("/auth?expired=token", method="POST")
+        self.assertTrue(self.is_repeated(request))
+        tokens = [self.connection.send(request).rpartition(b"\r\n\r\n")[2] for _ in range(2)]
+        exps = [json.loads(octets(t.decode().split(".")[1]))["exp"] for t in tokens]
+        self.assertNotEqual(*tokens)
+        self.assertEqual(exps, [NOW - 3600, NOW - 3600])
 
     def test_no_token_is_made_for_a_connection_that_ends(self) -> None:
         """What comes after the end has begun is not answered, and makes no key."""
