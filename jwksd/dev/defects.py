@@ -250,6 +250,9 @@ _TABLE = (
     # Times.
     Defect("exp-past", "expired an hour ago; its key is still published", "RFC 7519 §4.1.4",
            "refuse", claims(lambda d: {"exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR})),
+    Defect("claims-case", "expired an hour ago; a claim EXP, another name, is in the future",
+           "RFC 7519 §7.3", "refuse", claims(lambda d: {
+               "exp": d.now - _HOUR, "iat": d.now - 2 * _HOUR, "EXP": d.now + _HOUR})),
     Defect("exp-missing", "no exp", "RFC 9068 §2.2", "refuse", without("claims", "exp")),
     Defect("exp-string", "exp is a string of digits", "RFC 7519 §4.1.4",
            "refuse", claims(lambda d: {"exp": str(d.claims["exp"])})),

@@ -7,7 +7,7 @@ from json import JSONEncoder
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 # json.dumps makes an encoder for every call that asks for separators; this one is made once.
-_encode = JSONEncoder(separators=(",", ":")).encode
+_encode = JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def base64url(octets: bytes) -> bytes:
@@ -16,10 +16,14 @@ def base64url(octets: bytes) -> bytes:
 
 
 def json_string(text: str) -> str:
-    """Write a text as a JSON string, in ASCII."""
+    """Write a text as a JSON string."""
     return _encode(text)
 
 
 def compact_json(members: Mapping[str, object]) -> bytes:
-    """Write a JSON object without white space, in ASCII."""
-    return _encode(members).encode("ascii")
+    """Write a JSON object without white space, in UTF-8.
+
+    Raises:
+        ValueError: a number in it is not finite, or half of a surrogate pair is in a text.
+    """
+    return _encode(members).encode("utf-8")

@@ -6,7 +6,6 @@ RFC 7638 thumbprint of its KEK. The first KEK of a chain encrypts; all of them d
 A KEK is written as ``jwksd-kek-`` and 32 octets in base64url, so that scanners for secrets find it.
 """
 
-import json
 import re
 from collections.abc import Sequence
 
@@ -15,6 +14,8 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
 from jwksd.errors import EnvelopeUnreadable
+from jwksd.jose.encoding import compact_json
+from jwksd.jose.jsontext import parse_object
 
 PREFIX = "jwksd-kek-"
 _KEK = re.compile(PREFIX + "([A-Za-z0-9_-]{43})")
@@ -57,7 +58,7 @@ class Keychain:
     def seal(self, private: bytes) -> str:
         """Encrypt a text under the first KEK, and return the envelope."""
         header = {"alg": _ALG, "enc": _ENC, "kid": self.first}
-        envelope = JWE(private, json.dumps(header))
+        envelope = JWE(private, compact_json(header).decode("ascii"))
         envelope.add_recipient(self._by_kid[self.first])
         sealed: str = envelope.serialize(compact=True)
         return sealed
@@ -92,7 +93,8 @@ class Keychain:
 def kek_of(envelope: str) -> str | None:
     """Return the kid of the KEK that an envelope names, or None where none can be read."""
     try:
-        kid = json.loads(base64url_decode(envelope.partition(".")[0])).get("kid")
-    except (ValueError, AttributeError):
+        octets = base64url_decode(envelope.partition(".")[0])
+        kid = parse_object(octets, "the header", token=True).get("kid")
+    except ValueError:
         return None
     return kid if isinstance(kid, str) else None

@@ -1,12 +1,13 @@
 """Private keys from elsewhere: PEM or JWK text in, a checked key pair out."""
 
-import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
 from jwcrypto.jwk import JWK
 
 from jwksd.jose.algorithms import ALGORITHMS, MAX_RSA_BITS, MIN_RSA_BITS, Algorithm
+from jwksd.jose.jsontext import BadJson, parse_object
 from jwksd.jose.localkeys import LocalKeyPair
 
 _RSA_PRIVATE = {"p", "q", "dp", "dq", "qi"}
@@ -26,6 +27,7 @@ def read_private_key(text: bytes, alg: str | None) -> LocalKeyPair:
         ValueError: there is no private key, or it does not fit the algorithm. The text of the error
             never quotes the key.
     """
+    text = text.removeprefix(BOM_UTF8)
     if text.lstrip().startswith(b"{"):
         members = _members(text)
         _check_purpose(members)
@@ -42,10 +44,9 @@ def read_private_key(text: bytes, alg: str | None) -> LocalKeyPair:
 
 def _members(text: bytes) -> dict[str, Any]:
     try:
-        members = json.loads(text)
-    except (ValueError, RecursionError):
-        members = {}
-    return members if isinstance(members, dict) else {}
+        return parse_object(text, "the key")
+    except BadJson:  # which quotes what it could not read
+        raise ValueError("it is no JWK of a key pair (RFC 7517)") from None
 
 
 def _check_purpose(members: Mapping[str, Any]) -> None:

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from jwksd.errors import InvalidParameter
 from jwksd.jose.encoding import base64url, compact_json, json_string
 from jwksd.jose.keys import KeyPair
+from jwksd.jose.spelling import check_claim_names, check_header_names
 
 Members = Mapping[str, object]
 
-OWN_HEADER = frozenset({"alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c"})
-"""Header parameters that only the server sets: a verifier finds the key and the meaning by them."""
+OWN_HEADER = frozenset(
+    {"alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256"}
+    | {"enc", "zip", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c"}
+)
+"""Header parameters that only the server sets: a verifier finds the key and the meaning by them, or
+takes the token for an encrypted one."""
 
 _TEXTS = ("iss", "sub", "jti")
 _DATES = ("exp", "iat", "nbf")
@@ -67,7 +72,7 @@ def sign_plain(pair: KeyPair, iss: str, iat: int, exp: int, jti: str) -> bytes:
         header = f'{{"alg":"{pair.alg}","typ":"JWT","kid":"{pair.kid}"}}'
         pair.head = base64url(header.encode("ascii"))
     claims = f'{{"iss":{json_string(iss)},"iat":{iat},"exp":{exp},"jti":{json_string(jti)}}}'
-    signing_input = b"%b.%b" % (pair.head, base64url(claims.encode("ascii")))
+    signing_input = b"%b.%b" % (pair.head, base64url(claims.encode("utf-8")))
     return b"%b.%b" % (signing_input, base64url(pair.sign(signing_input)))
 
 
@@ -77,6 +82,7 @@ def check_header(header: Members) -> None:
     Raises:
         InvalidParameter: with the parameter and what is allowed.
     """
+    check_header_names(header)
     own = sorted(OWN_HEADER & set(header))
     if own:
         raise InvalidParameter(f"header.{own[0]} is set by the server; leave it out")
@@ -86,13 +92,14 @@ def check_header(header: Members) -> None:
 
 
 def check_claims(claims: Members) -> None:
-    """Refuse registered claims whose type is not that of RFC 7519 §4.1.
+    """Refuse registered claims whose type is not that of RFC 7519 §4.1, and misspelt ones.
 
     NumericDates must be whole seconds, which is stricter than the RFC.
 
     Raises:
         InvalidParameter: with the claim and what is allowed.
     """
+    check_claim_names(claims)
     for name in _TEXTS:
         if name in claims and not isinstance(claims[name], str):
             raise InvalidParameter(f"claims.{name} must be a string (RFC 7519 §4.1)")

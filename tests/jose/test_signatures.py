@@ -115,7 +115,13 @@ class EncodingTests(TestCase):
         self.assertEqual(base64url(octets).decode(), base64url_encode(octets))
 
     @given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()) | st.none()))
-    def test_json_is_compact_and_ascii(self, members: dict[str, object]) -> None:
-        """What json.dumps writes when it is asked for no white space."""
-        expected = json.dumps(members, separators=(",", ":")).encode("ascii")
+    def test_json_is_compact_and_utf8(self, members: dict[str, object]) -> None:
+        """No white space, and no letter takes more octets than it has in UTF-8."""
+        expected = json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()
         self.assertEqual(compact_json(members), expected)
+
+    def test_no_number_is_written_that_json_does_not_have(self) -> None:
+        """NaN and the infinities would make a token that no strict parser reads (RFC 8259 §6)."""
+        for number in (float("nan"), float("inf"), float("-inf")):
+            with self.assertRaises(ValueError):
+                compact_json({"n": [number]})

@@ -92,3 +92,48 @@ class CheckTests(TestCase):
             ):
                 tokens.check_header({name: 1})
         tokens.check_header({"typ": "at+jwt", "cty": "JWT", "x": [1]})
+
+    def test_a_name_that_differs_from_a_registered_one_in_case_is_refused(self) -> None:
+        """Go's encoding/json takes EXP for exp, also with a long s or the Kelvin sign."""
+        for name, meant in (
+            *((name.upper(), name) for name in ("iss", "sub", "aud", "exp", "nbf", "iat", "jti")),
+            *((name.title(), name) for name in ("client_id", "scope", "azp", "act", "cnf")),
+            ("eXp", "exp"),
+            ("i\u017f\u017f", "iss"),
+            ("\u0130ss", "iss"),
+            ("\u0131at", "iat"),
+            ("\u017fcope", "scope"),
+            ("CLIENT_ID", "client_id"),
+        ):
+            for claims, place in (
+                ({name: 1}, "claims"),
+                ({"x": 1, meant: 1, name: 1}, "claims"),
+                ({"act": {"sub": "a", "act": {name: 1}}}, "claims.act.act"),
+            ):
+                with self.subTest(claims=claims), self.assertRaises(InvalidParameter) as e:
+                    tokens.check_claims(claims)
+                self.assertIn(f"{place}.{name}: did you mean {meant}?", e.exception.detail)
+        for name, meant in (("X5T#s256", "x5t#S256"), ("\u212aid", "kid"), ("JWK", "jwk")):
+            with self.assertRaisesRegex(InvalidParameter, f"claims.cnf.{name}.*{meant}"):
+                tokens.check_claims({"cnf": {name: "x"}})
+
+    def test_other_claims_may_be_spelt_in_any_way(self) -> None:
+        """Name, Email and Roles are claims of their own; what is in others is free."""
+        tokens.check_claims({"Name": "n", "Email": "e", "Roles": ["r"], "x": {"EXP": 1}})
+        tokens.check_claims({"expires": 1, "issuer": "i", "": 0, "act": "a", "cnf": ["K"]})
+        tokens.check_claims({"act": {"sub": "s"}, "cnf": {"jkt": "t", "x5t#S256": "u"}})
+
+    def test_a_header_parameter_in_another_case_is_refused(self) -> None:
+        """Whoever ignores case would let it decide over key and meaning."""
+        for name, meant in (
+            *((name.upper(), name) for name in tokens.OWN_HEADER - {"x5t#S256"}),
+            ("x5t#s256", "x5t#S256"),
+            ("Typ", "typ"),
+            ("CTY", "cty"),
+            ("\u212aid", "kid"),
+            ("j\u212au", "jku"),
+            ("Nonce", "nonce"),
+        ):
+            with self.subTest(name=name), self.assertRaises(InvalidParameter) as e:
+                tokens.check_header({name: "x"})
+            self.assertIn(f"header.{name}: did you mean {meant}?", e.exception.detail)
