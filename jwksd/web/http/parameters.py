@@ -21,20 +21,23 @@ Pairs = Iterable[tuple[str, object]]
 MAX_BODY = 65_536
 """Octets of a request body. The largest sensible claims set is far smaller."""
 
+MAX_LONG_BODY = 131_072
+"""Octets of a body that holds a token: the longest that is signed, and room for other fields."""
+
 _MAX_FIELDS = 100
 _READABLE = "application/json, application/x-www-form-urlencoded and multipart/form-data"
 
 
-def read_body(request: Request) -> bytes:
+def read_body(request: Request, most: int = MAX_BODY) -> bytes:
     """Return the whole body.
 
     Raises:
-        ContentTooLarge: it is larger than ``MAX_BODY`` octets.
+        ContentTooLarge: it is larger than ``most`` octets, of which there are ``MAX_LONG_BODY``.
     """
     assert request.content is not None  # noqa: S101  # only until all headers are in
-    body: bytes = request.content.read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise ContentTooLarge(f"the body is larger than the {MAX_BODY} octets that are read")
+    body: bytes = request.content.read(most + 1)
+    if len(body) > most:
+        raise ContentTooLarge(f"the body is larger than the {most} octets that are read")
     return body
 
 
@@ -57,15 +60,15 @@ def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
     return parameters
 
 
-def read_form(request: Request) -> list[tuple[str, str]]:
+def read_form(request: Request, most: int = MAX_BODY) -> list[tuple[str, str]]:
     """Return the fields of an urlencoded body, in order, without the query (RFC 6749 §3.2).
 
     Raises:
-        ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
+        ContentTooLarge: the body is larger than ``most`` octets.
         InvalidParameter: it cannot be read.
         UnsupportedMediaType: it is no urlencoded form.
     """
-    body = read_body(request)
+    body = read_body(request, most)
     media_type = _media_type(header(request, b"content-type"))
     if body and media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType(
