@@ -13,21 +13,10 @@ import { createRemoteJWKSet, jwtVerify } from "jose";
 const [name, issuer, audience, alg] = process.argv.slice(2);
 const jwks = `${issuer}/.well-known/jwks.json`;
 
-// It waits for five seconds, in which a large key may not be made.
-async function reload(keys) {
-  for (;;) {
-    try {
-      return await keys.reload();
-    } catch (error) {
-      if (error.code !== "ERR_JWKS_TIMEOUT") throw error;
-    }
-  }
-}
-
 async function jose() {
   const keys = createRemoteJWKSet(new URL(jwks));
   return {
-    fetch: () => reload(keys),
+    fetch: () => keys.reload(),
     verify: (token) => jwtVerify(token, keys, { issuer, audience, algorithms: [alg] }),
   };
 }
@@ -82,7 +71,10 @@ function isOpen(port) {
 const { fetch, verify } = await { jose, express, hapi }[name]();
 console.log("ready");
 while (!(await isOpen(new URL(issuer).port))) await pause(10);
-console.log(JSON.stringify(await reason(fetch())));
+let why;
+do why = await reason(fetch());
+while (/503|timed out/.test(why)); // no key yet: who cannot start is started again
+console.log(JSON.stringify(why));
 for await (const token of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify(await reason(verify(token))));
 }

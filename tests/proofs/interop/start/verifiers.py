@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import re
 import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -59,7 +59,7 @@ def guardpost(issuer: str, audience: str, alg: str) -> tuple[Fetch, Verify]:
 
 def fastapi_jwks(issuer: str, audience: str, alg: str) -> tuple[Fetch, Verify]:
     """fastapi-jwks, told the key set."""
-    import httpx
+    from fastapi import HTTPException
     from fastapi_jwks.models.types import JWKSConfig, JWTDecodeConfig
     from fastapi_jwks.validators import JWKSValidator
     from pydantic import BaseModel
@@ -72,31 +72,22 @@ def fastapi_jwks(issuer: str, audience: str, alg: str) -> tuple[Fetch, Verify]:
         JWKSConfig(url=f"{issuer}/.well-known/jwks.json"),
     )
 
-    def fetch() -> object:
-        # It waits for five seconds, in which a large key may not be made.
-        while True:
-            with suppress(httpx.ReadTimeout):
-                return _cause_of(validator.jwks_data)
+    def fetch() -> None:
+        try:
+            validator.jwks_data()
+        except HTTPException as error:  # which is 503, whatever its cause
+            raise error.__cause__ or error from None
 
     return fetch, validator.validate_token
 
 
-def _cause_of(action: Fetch) -> object:
-    """Do it; where an error hides another, raise that."""
-    try:
-        return action()
-    except Exception as error:
-        raise error.__cause__ or error from None
-
-
-def say(action: Callable[..., object], *arguments: Any) -> None:
-    """Do it, and print why it fails, or an empty text."""
-    why = ""
+def reason(action: Callable[..., object], *arguments: Any) -> str:
+    """Do it; return why it fails, or an empty text."""
     try:
         action(*arguments)
     except Exception as error:  # whatever it raises, it does not accept
-        why = f"{type(error).__name__}: {error} {getattr(error, 'detail', '')}".strip()
-    print(json.dumps(why), flush=True)
+        return f"{type(error).__name__}: {error} {getattr(error, 'detail', '')}".strip()
+    return ""
 
 
 def main(name: str, issuer: str, audience: str, alg: str) -> None:
@@ -111,9 +102,11 @@ def main(name: str, issuer: str, audience: str, alg: str) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.01)
-    say(fetch)
+    while re.search("503|timed out", why := reason(fetch)):
+        pass  # no key yet: who cannot start is started again
+    print(json.dumps(why), flush=True)
     for line in sys.stdin:
-        say(verify, line.strip())
+        print(json.dumps(reason(verify, line.strip())), flush=True)
 
 
 if __name__ == "__main__":
