@@ -97,6 +97,27 @@ class IStore(Interface):
         """Call ``changed`` on the reactor's thread whenever others may have changed something."""
 
 
+class IReaders(Interface):
+    """Readers of the key set, who wait until it is complete.
+
+    It is, when no key is missing that there must be before there can be any token: with
+    ``rotating`` the first of each algorithm, with ``per-token`` none.
+    """
+
+    must_wait: bool = Attribute("Whether the set is not complete.")
+
+    def wait() -> "Deferred[None]":
+        """Wait until the set is complete; cancelling the Deferred gives up.
+
+        Raises (in the Deferred):
+            NotReady: it takes too long.
+            Stopping: the server is shutting down.
+        """
+
+    def dismiss() -> None:
+        """Refuse all who wait, and all who come from now on: the server stops."""
+
+
 class IKeyPolicy(Interface):
     """Which key signs, and how long it is published (``per-token`` or ``rotating``)."""
 
@@ -107,6 +128,8 @@ class IKeyPolicy(Interface):
     not_ready: str | None = Attribute("Why no token can be signed now, or should not be; or None.")
 
     keys: PublishedKeys = Attribute("The keys that are published at this moment.")
+
+    readers: IReaders = Attribute("Those who wait until ``keys`` is complete.")
 
     reads_through: bool = Attribute(
         "Whether ``keys`` may lack a key that another node published: ``refresh`` before a use."

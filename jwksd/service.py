@@ -131,6 +131,8 @@ class Daemon(MultiService):
 
     def stopService(self) -> "Deferred[None]":
         Service.stopService(self)
+        if self._keys is not None:  # the listener would wait for those who are held
+            self._keys.issuer.policy.readers.dismiss()
         return Deferred.fromCoroutine(self._stop_in_reverse())
 
     def _open(self) -> None:

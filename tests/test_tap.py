@@ -16,7 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -27,6 +27,7 @@ from zope.interface import implementer
 from jwksd import __version__
 from jwksd.cli.serve import greeting
 from jwksd.errors import StartUpRefused
+from jwksd.issuing.firstkeys import Readers
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.envelopes import write_kek
 from jwksd.service import Daemon
@@ -200,6 +201,23 @@ class DaemonTests(TestCase):
             await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(
                 Factory.forProtocol(Protocol)
             )
+
+    async def test_a_stop_does_not_wait_for_readers_of_keys(self) -> None:
+        """Who is held until there are keys is told at once, with 503, that there will be none."""
+        service = self.start("--policy", "rotating", "--alg", "ES256")
+        (url,) = (base_url(address) for address in service.listener.addresses)
+        client = self.client()
+        await client.post(f"{url}/auth")
+        readers = service.issuer.policy.readers
+        assert isinstance(readers, Readers)
+        readers.follow(["ES256"])
+        asked = client.get(f"{url}/.well-known/jwks.json")
+        while not len(readers):
+            await deferLater(reactor, 0.01)
+        await service.stopService()
+        answer = await asked
+        self.assertEqual(answer.code, 503)
+        self.assertEqual((await answer.json())["type"], "urn:jwksd:problem:stopping")
 
     async def test_services_may_start_without_privileges(self) -> None:
         """Whoever embeds the service may call startService alone."""

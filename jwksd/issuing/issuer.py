@@ -22,6 +22,15 @@ from jwksd.jose.tokens import Members, Token
 Sign = Callable[[KeyPair, Members, Members], bytes]
 """Makes a compact token of header and claims with a key."""
 
+MAX_TOKEN = 98_304
+"""Octets of a token. A request body makes hardly more, and ``/introspect`` reads as many."""
+
+ACCESS_TYPE = "at+jwt"
+"""The type of an access token (RFC 9068 §2.1)."""
+
+_TYPES = ("jwt", ACCESS_TYPE)
+"""The types of tokens that are good for access here."""
+
 EXPIRED_SINCE = 3600
 """How long ago a token asked for with ``expired`` has expired, in seconds."""
 
@@ -129,8 +138,11 @@ class Issuer:
     def introspect(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a token that this server signed and that is valid now, or None.
 
-        A token whose key was revoked or reset is not valid any more.
+        A token whose key was revoked or reset is not valid any more. One whose ``typ`` is neither
+        JWT nor at+jwt is of another kind, such as a logout token, and never valid here.
         """
+        if verifying.media_type(token) not in _TYPES:
+            return None
         key = self.policy.keys.get(verifying.key_id(token) or "")
         if key is None:
             return None
@@ -187,4 +199,8 @@ class Issuer:
             return Token(token, pair.kid, pair.alg, iat, exp)
         claims = {"iss": self.name, "iat": iat, "exp": exp, "jti": jti, **request.claims}
         token = sign(pair, {**tokens.default_header(pair), **request.header}, claims)
+        if len(token) > MAX_TOKEN:
+            raise InvalidParameter(
+                f"claims and header make a token of {len(token)} octets; it may have {MAX_TOKEN}"
+            )
         return Token(token, pair.kid, pair.alg, cast(int, claims["iat"]), cast(int, claims["exp"]))

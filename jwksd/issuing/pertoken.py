@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from jwksd.errors import StartUpRefused, StoreAway, UnknownKey
 from jwksd.interfaces import IKeyPolicy, IKeySource, IStore, Seal
+from jwksd.issuing.firstkeys import Readers
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.livekeys import LiveKeys
 from jwksd.issuing.selfcheck import Check, no_check
@@ -26,6 +27,11 @@ from jwksd.lifecycle.contents import Contents
 from jwksd.lifecycle.published import PublishedKeys
 from jwksd.lifecycle.ring import State
 from jwksd.lifecycle.status import KeyStatus
+
+
+def _key_of(token: Token, pair: KeyPair, now: float, key_lifetime: int | None) -> PublishedKey:
+    until = token.exp if key_lifetime is None else int(now) + key_lifetime
+    return pair.published(int(now), until)
 
 
 @implementer(IKeyPolicy)
@@ -60,6 +66,7 @@ class PerToken:
         self._source = source
         self._store = store
         self._follower = Follower(store, reactor, self._apply, known=tuple)
+        self.readers = Readers(reactor)
         self._lifetime = lifetime
         self._check = check
         self._live = LiveKeys(clock, max_keys, self._forget_expired)
@@ -108,7 +115,7 @@ class PerToken:
             return None
         with pair:
             token = seal(pair)
-        key = self._published(pair, token, key_lifetime)
+        key = _key_of(token, pair, self._clock.seconds(), key_lifetime)
         self._store.insert(key)
         return self._answer(token, key)
 
@@ -118,7 +125,7 @@ class PerToken:
         with self._live.promise():
             with await self._source.take(alg) as pair:
                 token = seal(pair)
-            key = self._published(pair, token, key_lifetime)
+            key = _key_of(token, pair, self._clock.seconds(), key_lifetime)
             await self._keep(key)
             return self._answer(token, key, sound=sound)
 
@@ -156,10 +163,6 @@ class PerToken:
             "next_change": keys.next_expiry,
             "keys": [KeyStatus.single(key).members() for key in ordered],
         }
-
-    def _published(self, pair: KeyPair, token: Token, key_lifetime: int | None) -> PublishedKey:
-        now = int(self._clock.seconds())
-        return pair.published(now, token.exp if key_lifetime is None else now + key_lifetime)
 
     def _document(self, kid: str) -> Document | None:
         key = self.keys.get(kid)

@@ -55,6 +55,7 @@ class Rotating:
     ) -> None:
         self._rotator = rotator
         self._holdings = rotator.holdings
+        self.readers = rotator.readers
         self._clock = rotator.clock
         self._schedule = rotator.schedule
         self._max_waiting = max_waiting

@@ -18,9 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jwksd.errors import JwksdError, Stopping, StoreAway, TooManyWaiting
+from jwksd.errors import JwksdError, Stopping, StoreAway
 from jwksd.interfaces import IKeySource, IStore
 from jwksd.issuing.alarm import Alarm
+from jwksd.issuing.firstkeys import FirstTokens, Readers
 from jwksd.issuing.follower import Follower
 from jwksd.issuing.holdings import Holdings
 from jwksd.issuing.making import RETRY, Making
@@ -30,7 +31,6 @@ from jwksd.lifecycle.contents import Contents
 from jwksd.lifecycle.plan import next_change, plan, settle
 from jwksd.lifecycle.ring import JUMP, Ring, State, follow_clock, publish
 from jwksd.lifecycle.schedule import Schedule
-from jwksd.waiters import Waiters
 
 HEARTBEAT = 60
 """Seconds after which the plan is looked at though nothing is due: the clock may have been set."""
@@ -83,9 +83,9 @@ class Rotator:
         )
         self._steady = steady
         self._boot = boot if store.one_machine else None
-        self._max_waiting = max_waiting
         self._check = check
-        self._waiting: dict[str, Waiters[None]] = {alg: Waiters() for alg in algorithms}
+        self.readers = Readers(reactor, algorithms)
+        self._tokens = FirstTokens(algorithms, max_waiting)
         self._making = Making(
             clock, source, publish=self._publish, failed=self._not_made, ended=self.catch_up
         )
@@ -117,8 +117,8 @@ class Rotator:
         self._alarm.cancel()
         self._making.stop()
         self.follower.stop()
-        for waiting in self._waiting.values():
-            waiting.refuse(Stopping())
+        self.readers.dismiss()
+        self._tokens.stop()
         try:
             await self.count()
         except StoreAway:
@@ -167,12 +167,9 @@ class Rotator:
         Raises:
             JwksdError: no key could be made, or it cannot be waited for.
         """
-        waiting = self._waiting[alg]
         if self._stopped:
             raise Stopping
-        if len(waiting) >= self._max_waiting:
-            raise TooManyWaiting(self._max_waiting, f"the first {alg} key")
-        waiter = waiting.wait()
+        waiter = self._tokens.wait(alg)
         self._making.retry_now(alg)
         self.catch_up()
         await waiter
@@ -249,7 +246,7 @@ class Rotator:
             )
         if not isinstance(error, JwksdError):
             error = JwksdError(f"no {alg} key could be made; the log says why")
-        self._waiting[alg].refuse(error)
+        self._tokens.refuse(alg, error)
 
     def _follow(self, contents: Contents) -> None:
         """Take in what another node has changed, and do what is due: that node may be gone."""
@@ -268,8 +265,8 @@ class Rotator:
         signers = self.holdings.signers
         if ring.keys != before.keys:
             self._check(partial(sample_tokens, list(signers.values())), self.holdings.keys.key_set)
-        for alg in signers.keys() & self._waiting.keys():
-            self._waiting[alg].serve(None)
+        self._tokens.serve(signers)
+        self.readers.follow(alg for alg in self.algorithms if ring.active(alg) is None)
 
     def _set_alarm(self, most: float = HEARTBEAT) -> None:
         if self._stopped:

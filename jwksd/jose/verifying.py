@@ -26,6 +26,18 @@ def key_id(token: str) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
+def media_type(token: str) -> str | None:
+    """Return the type of a token, unverified, or None where none can be read (RFC 7515 §4.1.9).
+
+    It is in lower case, and without the prefix ``application/``.
+    """
+    try:
+        typ = _decode_segment(token.split(".")[0]).get("typ")
+    except ValueError:
+        return None
+    return typ.lower().removeprefix("application/") if isinstance(typ, str) else None
+
+
 def verified_claims(token: str, public: JWK, now: float) -> dict[str, Any] | None:
     """Return the claims of a token, or None unless a strict verifier accepts it.
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from jwksd.errors import JwksdError
 from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
 from jwksd.web.http.resource import respond, respond_problem
-from jwksd.web.wellknown import KeySetResource, respond_key_set
+from jwksd.web.wellknown import KeySetResource, respond_key_set, wanted_kid
 
 _UNKNOWN_KEY = {"kty": "urn:example:unknown", "kid": "unknown-key-type", "use": "sig", "alg": "XX1"}
 
@@ -49,19 +50,42 @@ class FaultyKeySetResource(KeySetResource):
         self._faults = faults
 
     def _get(self, request: Request) -> "Deferred[None] | None":
+        kid = wanted_kid(request)
         fault = self._faults.next()
         if fault is None:
             return super()._get(request)
         if fault.kind == "delay":
-            return deferLater(self._faults.reactor, fault.delay, self._late, request)
-        FAULTS[fault.kind](request, fault, self._issuer.policy.keys.key_set())
+            return Deferred.fromCoroutine(self._answer_late(request, fault.delay))
+        keys = self._issuer.policy.keys.key_set()
+        if kid is not None:
+            fault = replace(fault, stale=fault.stale and only(fault.stale, kid))
+            keys = only(keys, kid)
+        FAULTS[fault.kind](request, fault, keys)
         return None
 
-    def _late(self, request: Request) -> None:
-        super()._get(request)
+    async def _answer_late(self, request: Request, delay: float) -> None:
+        await deferLater(self._faults.reactor, delay)
+        answer = super()._get(request)
+        if answer is not None:
+            await answer
 
     def is_current(self, document: Document, cache_control: bytes) -> bool:
-        return not self._faults.pending and super().is_current(document, cache_control)
+        return self.is_sound() and super().is_current(document, cache_control)
+
+    def is_sound(self) -> bool:
+        return not self._faults.pending
+
+
+def only(keys: Document, kid: str) -> Document:
+    """Return the set without all other keys than the one with this kid."""
+    found = [key for key in json.loads(keys.body)["keys"] if key["kid"] == kid]
+    return _set(found)
+
+
+def _set(keys: list[dict[str, Any]]) -> Document:
+    return document(
+        json.dumps({"keys": keys}, separators=(",", ":"), allow_nan=False).encode("ascii")
+    )
 
 
 def _status(request: Request, fault: Fault, current: Document) -> None:
@@ -96,8 +120,7 @@ def _changed(change: Callable[[list[dict[str, Any]], Fault], list[dict[str, Any]
 
     def respond_changed(request: Request, fault: Fault, current: Document) -> None:
         keys = change(json.loads(current.body)["keys"], fault)
-        body = json.dumps({"keys": keys}, separators=(",", ":"), allow_nan=False).encode("ascii")
-        respond_key_set(request, document(body), _FAULTY)
+        respond_key_set(request, _set(keys), _FAULTY)
 
     return respond_changed
 

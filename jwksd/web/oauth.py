@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from jwksd.errors import InvalidClient, InvalidParameter, JwksdError, OAuthError
-from jwksd.issuing.issuer import Issuer
+from jwksd.issuing.issuer import ACCESS_TYPE, Issuer
 from jwksd.issuing.mintrequest import MintRequest
+from jwksd.jose.verifying import media_type
+from jwksd.web.http.bodies import MAX_BODY, MAX_LONG_BODY
 from jwksd.web.http.parameters import read_form
 from jwksd.web.http.resource import NO_STORE, JsonResource, problem_headers, respond_json
 from jwksd.web.mintparameters import PARAMETERS, mint_request
@@ -63,6 +65,9 @@ class Form:
 class OAuthResource(JsonResource):
     """An endpoint that reads a form from a client; its errors are those of RFC 6749 §5.2."""
 
+    longest_body = MAX_BODY
+    """Octets of a body that is read."""
+
     def __init__(self, issuer: Issuer) -> None:
         super().__init__({b"POST": self._post})
         self._issuer = issuer
@@ -73,7 +78,7 @@ class OAuthResource(JsonResource):
         respond_json(request, error.status, members, headers)
 
     def _post(self, request: Request) -> "Deferred[None] | None":
-        form = Form(read_form(request))
+        form = Form(read_form(request, self.longest_body))
         return self._answer(request, form, client_id(request, form))
 
     def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None] | None":
@@ -124,6 +129,8 @@ class TokenResource(OAuthResource):
 class IntrospectResource(OAuthResource):
     """``/introspect``: whether a token of ours is valid now (RFC 7662)."""
 
+    longest_body = MAX_LONG_BODY
+
     def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None]":
         return Deferred.fromCoroutine(self._introspect(request, form.require("token")))
 
@@ -132,10 +139,19 @@ class IntrospectResource(OAuthResource):
         if claims is None and self._issuer.policy.reads_through:
             await self._issuer.policy.refresh()
             claims = self._issuer.introspect(token)
-        active: dict[str, object] = {"active": claims is not None}
-        if claims is not None:
-            active |= {"token_type": "Bearer", **claims, "active": True}
-        respond_json(request, 200, active, NO_STORE)
+        told = {"active": False} if claims is None else _told(claims, media_type(token))
+        respond_json(request, 200, told, NO_STORE)
+
+
+def _told(claims: Mapping[str, object], typ: str | None) -> dict[str, object]:
+    """Return what is said of an active token: its claims, and over them what the server says.
+
+    A claim is no word of the server's: nobody logs in here, so there is no ``username``, and only
+    an access token has a ``client_id`` (RFC 7662 §2.2, RFC 9068 §2.2).
+    """
+    hidden = {"username"} if typ == ACCESS_TYPE else {"username", "client_id"}
+    shown = {name: value for name, value in claims.items() if name not in hidden}
+    return shown | {"active": True, "token_type": "Bearer"}
 
 
 def client_id(request: Request, form: Form) -> str:

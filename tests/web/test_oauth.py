@@ -11,6 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from jwksd.errors import JwksdError, Overloaded
+from jwksd.issuing.issuer import MAX_TOKEN
+from jwksd.web.http.bodies import MAX_BODY, MAX_LONG_BODY
 from jwksd.web.oauth import _code, _description
 from tests.support.app import make_app
 from tests.support.http import HttpTestCase
@@ -147,7 +149,7 @@ class TokenTests(OAuthTestCase):
             for data, content_type, status in (
                 (b"{}", "application/json", 415),
                 (b"a=%FF", "application/x-www-form-urlencoded", 400),
-                (b"a=" + b"x" * 70_000, "application/x-www-form-urlencoded", 413),
+                (b"a=" + b"x" * 140_000, "application/x-www-form-urlencoded", 413),
             ):
                 headers = {"Content-Type": content_type}
                 response, body = self.request("POST", path, data=data, headers=headers)
@@ -332,6 +334,77 @@ class IntrospectTests(OAuthTestCase):
             for token in (text, f"{text}.e30.x", f"{text}.{text}.{text}"):
                 with self.subTest(header=header[:20]):
                     self.assertEqual(self.introspect(token[:60_000]), {"active": False})
+
+    def minted(self, **wish: Any) -> str:
+        """A token of ``/auth``."""
+        response, body = self.request("POST", "/auth", json=wish)
+        self.assertEqual(response.code, 200, body)
+        return body.decode()
+
+    def test_a_token_of_another_type_is_not_active(self) -> None:
+        """RFC 8725 §3.11: JWT and at+jwt are for access, in any case and by their long names."""
+        for typ in ("JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/JWT"):
+            with self.subTest(typ=typ):
+                token = self.minted(header={"typ": typ})
+                self.assertIs(self.introspect(token)["active"], True)
+        for typ in ("logout+jwt", "secevent+jwt", "dpop+jwt", "JOSE", "", "x/at+jwt", "jwt ",
+                    "application/application/jwt", "JWT;x"):  # fmt: skip
+            with self.subTest(typ=typ):
+                token = self.minted(header={"typ": typ})
+                self.assertEqual(self.introspect(token), {"active": False})
+        token = self.minted(defect="control-typ-missing")
+        self.assertEqual(self.introspect(token), {"active": False})
+
+    def test_a_claim_is_no_word_of_the_servers(self) -> None:
+        """Its type is Bearer, there is no user, and only access tokens have clients."""
+        said = {"active": "no", "token_type": "DPoP", "username": "root", "client_id": "other"}
+        body = self.introspect(self.minted(claims={**said, "sub": "s"}))
+        self.assertEqual(
+            {name: body.get(name) for name in (*said, "sub")},
+            {
+                "active": True,
+                "token_type": "Bearer",
+                "username": None,
+                "client_id": None,
+                "sub": "s",
+            },
+        )
+        body = self.introspect(self.minted(claims=said, header={"typ": "at+jwt"}))
+        self.assertEqual((body["client_id"], body.get("username")), ("other", None))
+        self.assertEqual(self.introspect(self.token())["client_id"], "me")
+
+    def test_a_token_that_was_signed_can_be_introspected(self) -> None:
+        """However long: it is bounded when it is made, by a 400 that says so."""
+        for text, status in (
+            ("x" * 65_400, 200),  # as many as fit into a body
+            ("é" * 10_000, 200),
+            ([1e15] * 3_000, 200),  # each is written as 1000000000000000.0
+            ([1e15] * 4_000, 400),
+            ([1e15] * 10_000, 400),
+        ):
+            with self.subTest(text=text[:3]):
+                data = json.dumps({"claims": {"x": text}}, ensure_ascii=False).replace(", ", ",")
+                body = data.replace("1000000000000000.0", "1e15").encode()
+                headers = {"Content-Type": "application/json"}
+                response, answer = self.request("POST", "/auth", data=body, headers=headers)
+                self.assertEqual(response.code, status, answer[:200])
+                if status == 200:
+                    self.assertLessEqual(len(answer), MAX_TOKEN)
+                    self.assertIs(self.introspect(answer.decode())["active"], True)
+                else:
+                    problem = self.assert_problem(response, answer, 400, "invalid-parameter")
+                    self.assertIn("claims and header make a token of", problem["detail"])
+                    self.assertIn(str(MAX_TOKEN), problem["detail"])
+
+    def test_a_body_that_is_longer_than_any_token_is_refused(self) -> None:
+        """At /introspect, where the bound is that of a token; others keep theirs."""
+        for path, most in (("/introspect", MAX_LONG_BODY), ("/token", MAX_BODY)):
+            for length, status in ((most, 400), (most + 1, 413)):
+                with self.subTest(path=path, length=length):
+                    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+                    data = b"client_id=c&x=".ljust(length, b"y")
+                    response, _ = self.request("POST", path, data=data, headers=headers)
+                    self.assertEqual(response.code, status)
 
     def test_token_and_client_are_needed(self) -> None:
         """RFC 7662 §2.1: the client must say who it is, and which token it means."""

@@ -19,6 +19,9 @@ from jwksd.web.http.resource import header
 MAX_BODY = 65_536
 """Octets of a request body. The largest sensible claims set is far smaller."""
 
+MAX_LONG_BODY = 131_072
+"""Octets of a body that holds a token: the longest that is signed, and room for other fields."""
+
 MAX_FIELDS = 100
 
 JSON = "application/json"
@@ -63,18 +66,18 @@ class Body:
         return f"; it looks like JSON: send Content-Type: {JSON}"
 
 
-def read_body(request: Request) -> Body:
+def read_body(request: Request, most: int = MAX_BODY) -> Body:
     """Return the whole body.
 
     Raises:
-        ContentTooLarge: it is larger than ``MAX_BODY`` octets.
+        ContentTooLarge: it is larger than ``most`` octets, of which there are ``MAX_LONG_BODY``.
         InvalidParameter: it has several types.
         UnsupportedMediaType: it is compressed, or in another charset than UTF-8.
     """
     assert request.content is not None  # noqa: S101  # only until all headers are in
-    octets: bytes = request.content.read(MAX_BODY + 1)
-    if len(octets) > MAX_BODY:
-        raise ContentTooLarge(f"the body is larger than the {MAX_BODY} octets that are read")
+    octets: bytes = request.content.read(most + 1)
+    if len(octets) > most:
+        raise ContentTooLarge(f"the body is larger than the {most} octets that are read")
     content_type = _content_type(request) if octets else ""
     media_type = content_type.partition(";")[0].strip().lower()[:100]
     body = Body(octets, media_type, content_type, _charset(content_type))

@@ -19,6 +19,7 @@ from jwksd.jose.jsontext import BadJson, parse, same, shown
 from jwksd.web.http.bodies import (
     FORM,
     JSON,
+    MAX_BODY,
     MULTIPART,
     Body,
     Field,
@@ -60,15 +61,15 @@ def read_parameters(request: Request, table: Table) -> Parameters:
     return _typed(given)
 
 
-def read_form(request: Request) -> list[tuple[str, str]]:
+def read_form(request: Request, most: int = MAX_BODY) -> list[tuple[str, str]]:
     """Return the fields of an urlencoded body, in order, without the query (RFC 6749 §3.2).
 
     Raises:
-        ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
+        ContentTooLarge: the body is larger than ``most`` octets.
         InvalidParameter: it cannot be read, or is JSON.
         UnsupportedMediaType: it is no urlencoded form.
     """
-    body = read_body(request)
+    body = read_body(request, most)
     if body.octets and body.media_type != FORM:
         named = body.media_type or "untyped"
         raise UnsupportedMediaType(f"the body must be {FORM}, not {named}")

@@ -1,7 +1,7 @@
 """The request: that of twisted.web, with a bounded body, problem documents, and a log line.
 
 The laws of the request:
-1. A body is never kept beyond ``MAX_BODY`` octets. The rest is read and dropped, so that the
+1. A body is never kept beyond ``MAX_LONG_BODY`` octets. The rest is read and dropped, so that the
    client sees the answer.
 2. The access log never holds a query: clients put passwords there. Nor can a client forge a line.
 3. No resource sees a request that is not let in.
@@ -20,7 +20,7 @@ from twisted.web.http import datetimeToString
 
 from jwksd.errors import JwksdError, MalformedRequest
 from jwksd.web.http.admission import judge
-from jwksd.web.http.bodies import MAX_BODY
+from jwksd.web.http.bodies import MAX_LONG_BODY
 from jwksd.web.http.escaping import escaped
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.resource import error_of, respond_problem
@@ -53,7 +53,7 @@ class Request(server.Request):
     def handleContentChunk(self, data: bytes) -> None:
         self.received += len(data)
         # One octet more is kept, so that read_body sees that the body is too large.
-        self.content.write(data[: MAX_BODY + 1 - self.content.tell()])
+        self.content.write(data[: MAX_LONG_BODY + 1 - self.content.tell()])
 
     def process(self) -> None:
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
