@@ -209,5 +209,5 @@ _KINDS: tuple[tuple[Callable[[Random], Case], int], ...] = (
 
 def body(random: Random, known: Known) -> Case:
     """A body."""
-    makers, weights = zip(*_KINDS, strict=True)
+    makers, weights = [row[0] for row in _KINDS], [row[1] for row in _KINDS]
     return random.choices(makers, weights)[0](random)

@@ -20,9 +20,12 @@ MAKERS: Mapping[str, tuple[tuple[Maker, int], ...]] = MappingProxyType(
 """What makes cases of each kind, and how often."""
 
 
-def make(seed: int, number: int, known: Known, only: str | None = None) -> Case:
-    """The case of this number; ``only`` of one kind."""
+_ROWS = [(kind, *row) for kind, rows in MAKERS.items() for row in rows]
+_WEIGHTS = [row[2] for row in _ROWS]
+
+
+def make(seed: int, number: int, known: Known, only: str | None = None) -> Case | None:
+    """The case of this number, or None where it is not of the ``only`` kind."""
     random = Random(f"{seed}:{number}")
-    rows = [row for kind, rows in MAKERS.items() if only in (None, kind) for row in rows]
-    makers, weights = zip(*rows, strict=True)
-    return random.choices(makers, weights)[0](random, known)
+    kind, maker, _ = random.choices(_ROWS, _WEIGHTS)[0]
+    return maker(random, known) if only in (None, kind) else None

@@ -198,7 +198,8 @@ def _judge_claims(case: Case, claims: Mapping[str, Any], asked: Asked, now: floa
     own = {name: claims.get(name) for name in ("iat", "exp", "jti")}
     demand(_same({"iss": ISSUER, **own, **asked.claims}, claims), "the claims are others")
     iat, exp = own["iat"], own["exp"]
-    demand(type(iat) is int and type(exp) is int, "no whole seconds")
+    if type(iat) is not int or type(exp) is not int:
+        raise Wrong("no whole seconds")
     lifetime = case.server.lifetime if asked.lifetime is None else asked.lifetime
     demand(exp - iat == lifetime, f"the lifetime is not {lifetime}")
     if not case.server.dev:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
+from urllib.parse import quote_plus
 
 from jwksd.dev.defects import DEFECTS
 from jwksd.web.faults import KINDS
@@ -197,7 +198,8 @@ def right_claims(random: Random) -> dict[str, Any]:
 
 
 def _ask_rightly(asking: Asking) -> None:
-    random, server, chosen = asking.random, asking.server, {}
+    random, server = asking.random, asking.server
+    chosen: dict[str, Any] = {}
     if chance(random, 0.3):
         chosen["expired"] = random.choice(("false", "true", "token"))
     if chance(random, 0.3):
@@ -297,7 +299,8 @@ def _same_twice(asking: Asking) -> None:
     for _ in range(2):
         where, as_json = asking.anywhere()
         asking.put(name, value if as_json else text, where)
-    asked = replace(asking.asked, **{name: value if name == "lifetime" else text})
+    changed: dict[str, Any] = {name: value if name == "lifetime" else text}
+    asked = replace(asking.asked, **changed)
     asking.what, asking.asked = "twice, the same", asked
     asking.expect = Expect(OK, token=asked)
 
@@ -461,7 +464,7 @@ def _authenticate(random: Random, client: str, form: list[tuple[str, str]]) -> l
     if chance(random, 0.5):
         form.append(("client_id", client))
         return []
-    credentials = framing.quote_plus(client) + ":" + framing.quote_plus("sécret")
+    credentials = quote_plus(client) + ":" + quote_plus("sécret")
     return [b"Authorization: Basic " + b64encode(credentials.encode("ascii"))]
 
 

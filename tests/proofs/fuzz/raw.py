@@ -303,5 +303,5 @@ _KINDS: tuple[tuple[Callable[[Random], Case], int], ...] = (
 
 def raw(random: Random, known: Known) -> Case:
     """Octets for a connection of their own."""
-    makers, weights = zip(*_KINDS, strict=True)
+    makers, weights = [row[0] for row in _KINDS], [row[1] for row in _KINDS]
     return random.choices(makers, weights)[0](random)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from itertools import count
 
 from tests.proofs.fuzz.case import Case, Known
 from tests.proofs.fuzz.client import Connection, answers_in, cuts_of, exchange_raw
@@ -23,6 +24,21 @@ PIPELINED = 8
 RAW_AT_ONCE = 16
 WARM = 1_000
 """Cases after which the memory of the servers is taken down."""
+
+ENOUGH = 5_000
+"""Cases from which on the shares below can be demanded."""
+
+LEAST = {
+    "bodies: the token that was asked for": 0.02,
+    "bodies: refused": 0.05,
+    "parameters: the token that was asked for": 0.08,
+    "parameters: refused": 0.1,
+    "parameters: 503, documented": 0.001,
+    "tokens: active: true": 0.005,
+    "tokens: active: false": 0.05,
+    "raw: some answers": 0.08,
+}
+"""The least share of all cases that must have come out so; else little would be proved."""
 
 Numbered = tuple[int, Case]
 
@@ -74,13 +90,17 @@ class Run:
                 raise ended
 
     async def _feed(self, requests: int) -> None:
-        for number in range(requests):
-            if len(self.violations) >= self._most:
-                return
+        fed = 0
+        for number in count():
+            if fed == requests or len(self.violations) >= self._most:
+                break
             case = make(self._seed, number, self._known, self._only)
+            if case is None:
+                continue
             queue = self._raw if case.kind == "raw" else self._queues[case.server.name]
             await queue.put((number, case))
-            if number == min(WARM, requests - 1):
+            fed += 1
+            if fed == min(WARM, requests):
                 await self._join()
                 self._weigh()
         await self._join()
@@ -176,7 +196,8 @@ class Run:
     async def repeat(self, seed: int, number: int) -> int:
         """Send one case again, show it and its answer, and return the exit code."""
         self._seed = seed
-        case = make(seed, number, self._known, self._only)
+        case = make(seed, number, self._known)
+        assert case is not None
         print(f"{case.kind}, {case.what}, to {case.server.name}: {case.expect}")
         print(repr(case.octets))
         if case.kind == "raw":
@@ -195,11 +216,18 @@ class Run:
         return int(bool(self.violations))
 
     def end(self) -> None:
-        """Look at the servers after all."""
+        """Look at the servers, and at what was proved, after all."""
         for name, running in self._running.items():
             for complaint in list(running.complaints())[:MOST_VIOLATIONS]:
-                self.violations.append(f"VIOLATION seed {self._seed}, {name}: {complaint}")
-                print(self.violations[-1], flush=True)
+                self._complain(f"{name}: {complaint}")
+        if self._only is None and sum(self.counts.values()) >= ENOUGH:
+            for verdict, share in LEAST.items():
+                if self.verdicts[verdict] < share * sum(self.counts.values()):
+                    self._complain(f"«{verdict}» is too seldom for a proof")
+
+    def _complain(self, complaint: str) -> None:
+        self.violations.append(f"VIOLATION seed {self._seed}, {complaint}")
+        print(self.violations[-1], flush=True)
 
     def report(self) -> str:
         """The counts."""

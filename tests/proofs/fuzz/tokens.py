@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from tests.proofs.fuzz import framing, jsontexts
@@ -43,18 +43,19 @@ def _spliced(random: Random, token: str, others: list[bytes]) -> tuple[str, str]
     return ".".join(part[index] for index, part in enumerate(parts)), "spliced of right ones"
 
 
+_CHANGES: Sequence[tuple[str, Sequence[object]]] = (
+    ("alg", ("none", "HS256", "RS256", "", ["ES256"], {}, None, 5)),
+    ("typ", ("JOSE", "", 5, "secevent+jwt")),
+    ("kid", ("", "A" * 43, 5, None, [], "../x", "x" * 9000, "\ud800")),
+    ("crit", (["exp"], [], "exp", ["b64"])),
+    ("b64", (False,)),
+    ("deep", (json.loads("[" * 60 + "]" * 60),)),
+)
+
+
 def _header_changed(random: Random, token: str, others: list[bytes]) -> tuple[str, str]:
-    header = _header(token)
-    header |= random.choice(
-        (
-            *({"alg": alg} for alg in ("none", "HS256", "RS256", "", ["ES256"], {}, None, 5)),
-            *({"typ": typ} for typ in ("JOSE", "", 5, "secevent+jwt")),
-            *({"kid": kid} for kid in ("", "A" * 43, 5, None, [], "../x", "x" * 9000, "\ud800")),
-            *({"crit": crit} for crit in (["exp"], [], "exp", ["b64"])),
-            {"b64": False},
-            {"deep": json.loads(jsontexts.deep(60, random))},
-        )
-    )
+    name, values = random.choice(_CHANGES)
+    header = {**_header(token), name: random.choice(values)}
     return _with_header(token, json.dumps(header).encode("utf-8")), "another header"
 
 
@@ -174,7 +175,7 @@ def introspected(random: Random, known: Known) -> Case:
 
 
 def _changed(random: Random, right: str, known: Known) -> Case:
-    ways, weights = zip(*_WAYS, strict=True)
+    ways, weights = [row[0] for row in _WAYS], [row[1] for row in _WAYS]
     others = [token.encode("ascii") for token in known.tokens]
     token, what = random.choices(ways, weights)[0](random, right, others)
     pairs = [("client_id", "me"), ("token", token)]
