@@ -475,10 +475,10 @@ def _spoil(
     if chosen < 0.3:
         return "right", expect
     if chosen < 0.5:
-        name = random.choice((*UNKNOWN, "expired", "Lifetime", "claims[]", "username"))
-        if name not in given:
-            form.append((name, "true"))
-        return "unknown, ignored", expect if name not in given else Expect()
+        unknown = set(UNKNOWN) - {"scope", "grant_type"}
+        names = (*sorted(unknown), "expired", "Lifetime", "claims[]", "username")
+        form.append((random.choice(names), "true"))
+        return "unknown, ignored", expect
     if chosen < 0.6:
         form[:] = [pair for pair in form if pair[0] != "grant_type"]
         form.append(("grant_type", random.choice(("password", "", "x"))))
