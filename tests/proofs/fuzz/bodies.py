@@ -25,6 +25,7 @@ from tests.proofs.fuzz.mutator import mutate
 _LARGEST = 65_536
 _LOOSE = Expect(frozenset({200, 400, 401, 404, 413, 415}))
 _TYPE = Expect(frozenset({415}))
+_REFUSED = Expect(frozenset({400, 415}))
 
 _FORMS = (
     b"grant_type=client_credentials&client_id=me&scope=read",
@@ -75,6 +76,24 @@ def _wrong_type(random: Random) -> Case:
     body = _json_text(random)[0].encode("utf-8")
     media_type = random.choice((*_OTHER_TYPES, None))
     return _auth(random, "another type, or none", body, media_type, _TYPE)
+
+
+def _charset(random: Random) -> Case:
+    """Another encoding, or two types: read as the client meant it, it would say something else."""
+    text, claims = _json_text(random)
+    charset = random.choice(
+        ("utf-16", "utf-16le", "utf-32", "utf-7", "shift_jis", "ebcdic-us", "x")
+    )
+    if chance(random, 0.3):
+        field = b"Content-Type: text/plain"
+        return _auth(random, "two types", text.encode("utf-8"), framing.JSON, _REFUSED, field)
+    if chance(random, 0.3):
+        charset = random.choice(("utf-8", "UTF-8", '"utf-8"'))
+        expect = Expect(OK, token=Asked(claims=claims))
+    else:
+        expect = _REFUSED
+    media_type = f"{framing.JSON}; charset={charset}"
+    return _auth(random, "a charset", text.encode("utf-8"), media_type, expect)
 
 
 def _compressed(random: Random) -> Case:
@@ -198,6 +217,7 @@ _KINDS: tuple[tuple[Callable[[Random], Case], int], ...] = (
     (_right, 25),
     (_bad_json, 25),
     (_wrong_type, 4),
+    (_charset, 3),
     (_compressed, 3),
     (_json_as_form, 4),
     (_large, 1),

@@ -58,7 +58,7 @@ SERVERS = (
         dev=True,
         overloaded=_FULL,
     ),
-    Server("full", ("ES256",), 1, 2, ("--max-keys", "20"), overloaded=_FULL),
+    Server("full", ("ES256",), 5, 5, ("--max-keys", "4"), overloaded=_FULL),
 )
 PER_TOKEN, ROTATING, DEV, FULL = SERVERS
 

@@ -114,6 +114,7 @@ class Asking:
     expect: Expect = field(default_factory=Expect)
     what: str = "right"
     asked: Asked = field(default_factory=Asked)
+    behind: str = ""
 
     def put(self, name: str, value: Any, where: list[tuple[str, Any]] | None = None) -> None:
         """Give a parameter somewhere, at the end or at the beginning."""
@@ -143,7 +144,8 @@ class Asking:
     def octets(self, path: str, fields: Sequence[bytes] = ()) -> bytes:
         """The request."""
         query = [(name, as_text(self.random, value)) for name, value in self.query]
-        target = path + (f"?{framing.urlencoded(self.random, query)}" if query else "")
+        text = "&".join(filter(None, (framing.urlencoded(self.random, query), self.behind)))
+        target = f"{path}?{text}" if text else path
         if self.place == "query" or (self.place == "multipart" and not self.body):
             empty = random_choice(self.random, (None, b""))
             return framing.request(self.random, target, empty, None, fields)
@@ -261,6 +263,14 @@ def _unknown(asking: Asking) -> None:
         asking.what = "unknown, ignored"
 
 
+def _behind(asking: Asking) -> None:
+    """A parameter that another separator puts into the value of the one before."""
+    right = asking.random.choice(asking.known)
+    text = f"x{asking.random.choice(';?')}{right}=true"
+    asking.behind = f"{asking.random.choice(UNKNOWN[:6])}={text}"
+    asking.refuse("behind another", says=right)
+
+
 def _login(asking: Asking) -> None:
     for name in LOGIN:
         where, as_json = asking.anywhere()
@@ -349,6 +359,7 @@ def _defect(asking: Asking) -> None:
 _SPICES: tuple[tuple[Spice | None, int], ...] = (
     (None, 30),
     (_misspelt, 28),
+    (_behind, 2),
     (_unknown, 9),
     (_login, 6),
     (_conflict, 5),

@@ -36,6 +36,18 @@ def _wide(random: Random, name: str) -> str:
     return name[:at] + chr(ord(name[at]) + 0xFEE0) + name[at + 1 :]
 
 
+def _accented(random: Random, name: str) -> str:
+    """A letter with an accent, or an octet of no width in between."""
+    at = random.randrange(1, len(name))
+    return name[:at] + random.choice(("\u0301", "\u200b", "\u200d", "\ufeff")) + name[at:]
+
+
+def _punctuated(random: Random, name: str) -> str:
+    """As other tools write it."""
+    ways = ("{}.", "{}.x", "-{}", "--{}", '"{}"', "'{}'", "${}", "{}:", "{}[x][y]", "({})", "?{}")
+    return random.choice(ways).format(name)
+
+
 def _folded(random: Random, name: str) -> str:
     places = [index for index, letter in enumerate(name) if letter in _FOLDED]
     if not places:
@@ -64,9 +76,23 @@ def _swap(random: Random, name: str) -> str:
     return name[:at] + name[at + 1] + name[at] + name[at + 2 :]
 
 
+def _both(random: Random, name: str) -> str:
+    """A wrong letter, and a wrong case or a bracket."""
+    return random.choice((_upper, _brackets, _spaces))(random, _delete(random, name))
+
+
 Way = Callable[[Random, str], str]
-_FOR_ALL: tuple[Way, ...] = (_upper, _one_upper, _brackets, _spaces, _wide, _folded)
-_FOR_LONG: tuple[Way, ...] = (_delete, _insert, _change, _swap)
+_FOR_ALL: tuple[Way, ...] = (
+    _upper,
+    _one_upper,
+    _brackets,
+    _spaces,
+    _wide,
+    _folded,
+    _accented,
+    _punctuated,
+)
+_FOR_LONG: tuple[Way, ...] = (_delete, _insert, _change, _swap, _both)
 _LONG = 5
 """Letters of a name of which one may be wrong."""
 

@@ -228,15 +228,17 @@ class OracleTests(TestCase):
                 list(answers_in(wrong, b"GET"))
 
     def test_what_should_not_be_in_a_log_is_found(self) -> None:
-        """A traceback, an alarm, and a line that a client has forged."""
-        right = '2026-11-28T06:10:34+0000 [access] "127.0.0.1" - - [x] "GET / HTTP/1.1" 404 9'
+        """A traceback, an alarm, and what a client has forged: a line, or the end of a request."""
+        begin = "2026-11-28T06:10:34+0000 [twisted.python.log#info] 127.0.0.1 - - [x]"
+        right = f'{begin} "GET /Error HTTP/1.1" 404 9'
         self.assertEqual(list(complaints_in([right, ""])), [])
         for line in (
             "Traceback (most recent call last):",
             "2026-11-28T06:10:34+0000 [-] Unhandled Error",
             "2026-11-28T06:10:34+0000 [jwksd.issuing#critical] no token verifies",
             'forged" 200 5',
-            "2026-11-28T06:10:34+0000 [access] a\x1b[2Jb",
+            f'{begin} "GET /" 200 5 "x HTTP/1.1" 404 9',
+            f'{begin} "GET /\x1b[2J HTTP/1.1" 404 9',
         ):
             with self.subTest(line=line):
                 self.assertEqual(len(list(complaints_in([right, line]))), 1)
