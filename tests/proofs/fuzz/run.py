@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from functools import partial
 from itertools import count
 
 from tests.proofs.fuzz.case import Case, Known
@@ -10,6 +11,7 @@ from tests.proofs.fuzz.client import Connection, answers_in, cuts_of, exchange_r
 from tests.proofs.fuzz.generate import make
 from tests.proofs.fuzz.oracle import Wrong, demand, judge, judge_any
 from tests.proofs.fuzz.servers import Running
+from tests.proofs.fuzz.shrink import shrink
 from tests.support.raw import Answer
 
 MOST_VIOLATIONS = 10
@@ -194,26 +196,37 @@ class Run:
         print(text, flush=True)
 
     async def repeat(self, seed: int, number: int) -> int:
-        """Send one case again, show it and its answer, and return the exit code."""
+        """Send one case again, show it and its answer, and return the exit code.
+
+        Where the answer is wrong whatever was asked for, show less that gets such a one, too.
+        """
         self._seed = seed
         case = make(seed, number, self._known)
         assert case is not None
-        print(f"{case.kind}, {case.what}, to {case.server.name}: {case.expect}")
-        print(repr(case.octets))
+        print(f"{case.kind}, {case.what}, to {case.server.name}: {case.expect}\n{case.octets!r}")
         if case.kind == "raw":
             print(await self._send(number, case))
         else:
             connection = await Connection.connect(self._running[case.server.name].port)
-            connection.send([case])
-            answer = await connection.read(case.method)
-            print(answer)
-            try:
-                demand(answer is not None, "the connection ended without an answer")
-                assert answer is not None
-                print(judge(case, answer, self._known, time.time()))
-            except Wrong as wrong:
-                self._violated(number, case, str(wrong), answer)
+            await self._ask(connection, [(number, case)])
+            print("\n".join(self.verdicts))
+            connection.close()
+        if self.violations and await self._is_wrong_anyway(case, case.octets):
+            less = await shrink(case.octets, partial(self._is_wrong_anyway, case))
+            print(f"less will do: {less!r}")
         return int(bool(self.violations))
+
+    async def _is_wrong_anyway(self, case: Case, octets: bytes) -> bool:
+        """Whether these octets get what no octets should get."""
+        cut = Case(case.kind, case.what, case.server, octets, end="half-close", path="", method="")
+        port = self._running[case.server.name].port
+        try:
+            received, reset = await exchange_raw(port, cut, [octets])
+            for answer in answers_in(received, octets, reset=reset):
+                judge_any(cut, answer)
+        except Wrong:
+            return True
+        return False
 
     def end(self) -> None:
         """Look at the servers, and at what was proved, after all."""

@@ -30,6 +30,7 @@ from tests.proofs.fuzz.oracle import Wrong, judge
 from tests.proofs.fuzz.parameters import AUTH, DEVELOPER, LOGIN
 from tests.proofs.fuzz.run import Run
 from tests.proofs.fuzz.servers import complaints_in
+from tests.proofs.fuzz.shrink import shrink
 from tests.proofs.fuzz.spelling import UNKNOWN, misspell
 from tests.support.raw import Answer
 
@@ -272,6 +273,15 @@ class GrammarTests(TestCase):
         self.assertEqual(hows, {"flip", "replace", "delete", "cut", "double", "splice"})
         for _ in range(200):
             mutate(random, b"x", [b""])
+
+    def test_what_fails_is_cut_down_to_what_makes_it_fail(self) -> None:
+        """Two octets in different places, of a thousand."""
+
+        async def fails(octets: bytes) -> bool:
+            return b"A" in octets and b"B" in octets
+
+        octets = b"x" * 300 + b"A" + b"y" * 300 + b"B" + b"z" * 300
+        self.assertEqual(asyncio.run(shrink(octets, fails)), b"AB")
 
 
 def compact(claims: bytes) -> str:
