@@ -62,14 +62,14 @@ def _header_changed(random: Random, token: str, others: list[bytes]) -> tuple[st
 def _header_text(random: Random, token: str, others: list[bytes]) -> tuple[str, str]:
     text = json.dumps(_header(token))
     name = random.choice(tuple(jsontexts.BAD_TEXTS))
-    deep = jsontexts.deep(random.choice((70, 500, 1000, 3000)), random)
+    deep = jsontexts.deep(jsontexts.levels(random), random)
     header = random.choice(
         (
             jsontexts.BAD_TEXTS[name](random, text),
             b"\xef\xbb\xbf" + text.encode("utf-8"),
             deep.encode("ascii"),
             f'{{"x":{deep},{text[1:]}'.encode("ascii"),
-            b"[" * random.choice((100, 1000, 40_000)),
+            b"[" * random.choice((jsontexts.levels(random), 40_000)),
             text.replace(",", " ,").encode("utf-8"),
             text[:-1].encode("utf-8") + b',"alg":"ES256"}',
         )
@@ -79,7 +79,7 @@ def _header_text(random: Random, token: str, others: list[bytes]) -> tuple[str, 
 
 def _claims_text(random: Random, token: str, others: list[bytes]) -> tuple[str, str]:
     head, _, signature = token.split(".")
-    deep = jsontexts.deep(random.choice((70, 1000)), random).encode("ascii")
+    deep = jsontexts.deep(jsontexts.levels(random), random).encode("ascii")
     claims = random.choice((deep, b"{}", b'{"exp":1e999}', b"null", b"", b'{"nbf":false}'))
     return f"{head}.{_segment(claims)}.{signature}", "other claims"
 
