@@ -65,7 +65,9 @@ class Proof:
 
     def page(self, url: str, *, served_here: bool = False) -> Page:
         """An empty page; ``served_here`` if nobody else serves it at this URL."""
-        page = self.browser.new_context().new_page()
+        # So that no answer with 401 waits for a user who says who he is.
+        user = {"username": "page", "password": "any"}
+        page = self.browser.new_context(http_credentials=user).new_page()
 
         def fulfill(route: Route) -> None:
             route.fulfill(body=HTML.decode(), content_type="text/html")
