@@ -137,11 +137,11 @@ def kids(port: int) -> list[str]:
     return [key["kid"] for key in json.loads(get(port, "/.well-known/jwks.json")[1])["keys"]]
 
 
-class ReadmeTests(TestCase):
-    def test_the_readme_begins_as_the_story_does(self) -> None:
+class OptionsTests(TestCase):
+    def test_the_options_begin_as_the_story_does(self) -> None:
         """Its commands for keeping keys are the first ones of the document, which are run."""
         indented = "".join(f"    {line}\n" for line in parts()[0].splitlines())
-        self.assertIn(f"\n\n{indented}\n", (CHECKOUT / "README.md").read_text("utf-8"))
+        self.assertIn(f"\n\n{indented}\n", (CHECKOUT / "docs" / "options.md").read_text("utf-8"))
 
 
 class StoryTestCase(TestCase):
