@@ -122,7 +122,9 @@ class JsonTests(TestCase):
     def test_json_is_written_with_finite_numbers_only(self) -> None:
         """NaN and Infinity, which Python writes unless told otherwise, are no JSON (RFC 8259)."""
         found = 0
-        for module, call in self.calls("json.dumps", "json.dump", "JSONEncoder"):
+        for module, call in self.calls(
+            "json.dumps", "json.dump", "JSONEncoder", "json.JSONEncoder"
+        ):
             finite = {word.arg: ast.unparse(word.value) for word in call.keywords}
             self.assertEqual(finite.get("allow_nan"), "False", f"{module}:{call.lineno}")
             found += 1

@@ -25,6 +25,8 @@ MAX_DIGITS = 100
 Members = dict[str, object]
 _Pairs = list[tuple[str, object]]
 
+_canonical = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
+
 _BOM = "\ufeff"
 _SHOWN = 60
 # A string, whole or cut off, or a bracket. Possessive, so that no text takes more than one pass.
@@ -92,10 +94,6 @@ def shown(value: object) -> str:
 def same(one: object, other: object) -> bool:
     """Return whether two JSON values are equal; 1 and true are equal in Python, not in JSON."""
     return one is other or _canonical(one) == _canonical(other)
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def _decoded(source: bytes | str, what: str) -> str:

@@ -7,7 +7,7 @@ from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jwcrypto.common import base64url_decode
+from jwcrypto.common import base64url_decode, base64url_encode
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
@@ -81,6 +81,12 @@ class EnvelopeTests(TestCase):
         """It is refused with our own error, whatever it is."""
         self.assert_unreadable(text)
         self.assert_unreadable(f"{ENVELOPE.partition('.')[0]}.{text}")
+
+    def test_a_header_that_json_readers_may_not_survive_has_no_kek(self) -> None:
+        """Nested as deeply as there is room, a kid given twice, or no UTF-8."""
+        for header in (b"[" * 100_000, b'{"kid":"a","kid":"a"}', b'{"kid":' * 5000, b"\xff", b"[]"):
+            with self.subTest(header=header[:20]):
+                self.assertIsNone(kek_of(f"{base64url_encode(header)}.a.b.c.d"))
 
     def test_an_envelope_of_another_kind_is_refused(self) -> None:
         """Under our KEK, by an algorithm that is not ours."""

@@ -87,6 +87,13 @@ class TakenTests(TestCase):
                 self.assert_taken(text, alg, alg)
                 self.assert_taken(b"Bag Attributes: <none>\n" + text + b"\n", alg, alg)
 
+    def test_a_file_may_begin_with_a_byte_order_mark(self) -> None:
+        """Editors on Windows write one before JWK and PEM alike."""
+        text = jwk(members_of("ES256"))
+        key = private_of("ES256").get_op_key("sign")
+        for octets in (text, pem(key, PrivateFormat.PKCS8)):
+            self.assert_taken(b"\xef\xbb\xbf" + octets, "ES256", "ES256")
+
     def test_what_else_is_in_a_jwk_stays_behind(self) -> None:
         """Neither what is published nor what is put into the envelope has it."""
         more = {
@@ -213,6 +220,11 @@ class RefusedTests(TestCase):
         for text in (
             b"{",
             b'{"a":' + b"[" * 100_000,
+            jwk(members)[:-1] + b',"x":1e400}',
+            jwk(members)[:-1] + b',"d":"AAAA"}',
+            jwk(members)[:-1] + b',"n":NaN}',
+            jwk(members)[:-1] + b',"y":' + b"[" * 70 + b"]" * 70 + b"}",
+            jwk(members).decode().encode("utf-16-le"),
             jwk({"keys": [members]}),
             jwk(members | {"kty": None}),
             jwk(members | {"kty": ["EC"]}),

@@ -6,6 +6,7 @@ known one is not: who asks for ``Expired=true`` would take a good token for an e
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from unicodedata import category, normalize
 
 _WORD = re.compile(r"\w[\w-]*")
@@ -24,7 +25,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
     """
     given = _skeleton(name)
     for right in known:
-        letters = _skeleton(right)
+        letters = _skeleton_of_known(right)
         if given == letters or (len(letters) >= _LONG and _one_letter_apart(given, letters)):
             return right
     return None
@@ -37,10 +38,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _skeleton(name: str) -> str:
-    plain = normalize("NFKD", name[: 2 * _LONGEST]).casefold()
+    plain = normalize("NFKD", name[:_LONGEST]).casefold()
     letters = "".join(c for c in plain if category(c) not in ("Mn", "Cf", "Cc"))
     word = _WORD.search(letters)
     return word[0].replace("_", "").replace("-", "")[:_LONGEST] if word else ""
+
+
+_skeleton_of_known = lru_cache(256)(_skeleton)
+"""Of the names in our tables; those of clients would fill any cache."""
 
 
 def _one_letter_apart(one: str, other: str) -> bool:

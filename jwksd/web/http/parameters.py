@@ -8,7 +8,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +20,7 @@ from jwksd.web.http.bodies import (
     FORM,
     JSON,
     MAX_BODY,
+    MAX_FIELDS,
     MULTIPART,
     Body,
     Field,
@@ -128,24 +129,35 @@ def _from_form(form: bytes, where: str, table: Table, *, ascii_only: bool = Fals
     if not form:
         return []
     given = _from_fields(form_fields(form, where), table, ascii_only=ascii_only)
-    for piece in form.split(b"&"):
-        _check_separators(piece, table)
+    _check_separators(form, table)
     return given
 
 
-def _check_separators(piece: bytes, table: Table) -> None:
+def _check_separators(form: bytes, table: Table) -> None:
     """Refuse a parameter that another character than ``&`` would make part of an ignored one.
+
+    However many names there are in a form, so many as a form may have are looked at for spelling.
+    """
+    found = dict(pair for piece in form.split(b"&") for pair in _behind_another(piece, table))
+    for count, (behind, name) in enumerate(found.items()):
+        if behind in table or (count < MAX_FIELDS and meant(behind, table)):
+            raise InvalidParameter(f"{behind:.60} stands behind {name:.60}: & separates parameters")
+
+
+def _behind_another(piece: bytes, table: Table) -> Iterator[tuple[str, str]]:
+    """Return what looks like names in the value of an ignored field, each with the field's name.
 
     A password may have any character but a line break, which no client sends as it is.
     """
-    name = unquote_to_bytes(piece.partition(b"=")[0]).decode("utf-8", "replace")
-    if name in table:
-        return
-    behind_another = _ON_ANOTHER_LINE if name in _CREDENTIALS else _BEHIND_ANOTHER
-    for match in behind_another.finditer(piece):
-        behind = unquote_to_bytes(match[1]).decode("utf-8", "replace")
-        if behind in table or meant(behind, table):
-            raise InvalidParameter(f"{behind:.60} stands behind {name:.60}: & separates parameters")
+    name = _name(piece.partition(b"=")[0])
+    if name not in table:
+        pattern = _ON_ANOTHER_LINE if name in _CREDENTIALS else _BEHIND_ANOTHER
+        for match in pattern.finditer(piece):
+            yield _name(match[1]), name
+
+
+def _name(octets: bytes) -> str:
+    return unquote_to_bytes(octets).decode("utf-8", "replace")
 
 
 def _from_fields(fields: Iterable[Field], table: Table, *, ascii_only: bool) -> list[_Given]:

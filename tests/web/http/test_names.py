@@ -14,7 +14,8 @@ MISSPELT = {
         *("Expired", "EXPIRED", "eXpIrEd", "expired[]", "expired[0]", "expired[a][b]", "[expired]"),
         *(" expired", "expired ", "expired\n", "expired.", "expired.x", "expired:", "expired=true"),
         *("-expired", "--expired", "$expired", '"expired"', "'expired'", "(expired)", "?expired"),
-        *("\ufeffexpired", "expired\u200b", "expired\0", "exp_ired", "ex-pired", "_expired"),
+        *("exp\u200bired", "ex\0pired", "\ufeffexpired", "expired\u200b", "expired\0"),
+        *("exp_ired", "ex-pired", "_expired"),
         *("ｅｘｐｉｒｅｄ", "expiréd", "e\u0301xpired", "expırêd"),  # noqa: RUF001
         *("expire", "xpired", "expird", "expiredd", "expires", "Expires", "expried", "xepired"),
         *("expirde", "expited", "exxpired", "\u0435xpired", '{"expired":true}', "{expired:true}"),
