@@ -39,7 +39,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _RETRY = 1.0
 """Seconds until a stream is tried again, though nothing more is logged."""
 
-Write = Callable[[bytes | memoryview], int]
+Write = Callable[[bytes], int]
 """Returns how many octets were taken, without a wait; raises OSError if none was."""
 
 CallLater = Callable[[float, Callable[[], None]], object]
@@ -78,15 +78,16 @@ class Stream(TextIOBase):
         self._file = file
         self._call_later = call_later
         self._descriptor = file.fileno()
+        self._encoding = file.encoding or "utf-8"
         self._write: Write | None = None
         self._lock = RLock()
-        self._rest: bytes | memoryview = b""
+        self._rest = b""
         self._dropped = 0
         self._retries = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # typeshed has a variable
-        return self._file.encoding or "utf-8"
+        return self._encoding
 
     def fileno(self) -> int:
         return self._descriptor
@@ -107,10 +108,13 @@ class Stream(TextIOBase):
 
     def _is_taken(self, text: str) -> bool:
         """Write what is left from before, then the count and the text; say if they are taken."""
-        self._rest = self._push(self._rest)
         if self._rest:
-            return False
-        octets = (self._count() + _printable(text)).encode(self.encoding, "backslashreplace")
+            self._rest = self._push(self._rest)
+            if self._rest:
+                return False
+        if self._dropped:
+            text = self._count() + text
+        octets = _printable(text).encode(self._encoding, "backslashreplace")
         left = self._push(octets)
         if octets and len(left) == len(octets):
             return False
@@ -120,21 +124,20 @@ class Stream(TextIOBase):
         return True
 
     def _count(self) -> str:
-        """Return a line that tells how many were dropped, if any were."""
-        if not self._dropped:
-            return ""
+        """Return a line that tells how many were dropped."""
         now = strftime("%Y-%m-%dT%H:%M:%S+0000", gmtime())
         return f"{now} [jwksd.logs#warn] log lines dropped, for nobody took them: {self._dropped}\n"
 
-    def _push(self, octets: bytes | memoryview) -> bytes | memoryview:
+    def _push(self, octets: bytes) -> bytes:
         """Write as much as is taken; return what is left."""
-        left = memoryview(octets)
-        with suppress(OSError):
+        try:
             # Not before it is needed: twistd may fork before, and a pipe that is open has no end.
             write = self._write = self._write or _writer(self._descriptor)
-            while left:
-                left = left[write(left[:_AT_ONCE]) :]
-        return left
+            while octets:
+                octets = octets[write(octets[:_AT_ONCE]) :]
+        except OSError:
+            pass
+        return octets
 
     def _retry_later(self) -> None:
         if not self._retries:
@@ -169,7 +172,7 @@ def _writer(descriptor: int) -> Write:
     return partial(_write_if_ready, descriptor)
 
 
-def _write_if_ready(descriptor: int, octets: bytes | memoryview) -> int:
+def _write_if_ready(descriptor: int, octets: bytes) -> int:
     """Write at most ``_AT_ONCE`` octets.
 
     Two that write to one pipe could still wait for each other, if both find it ready at once.
