@@ -36,7 +36,7 @@ from tests.support.raw import Answer
 
 NOW = 1_800_000_000
 KID = "K" * 43
-KNOWN = Known(("a.b.c",), frozenset({KID}))
+KNOWN = Known(("a.b.c",), kids=frozenset({KID}))
 ASKED = Case("parameters", "x", ROTATING, b"POST", expect=Expect(OK, token=Asked(lifetime=60)))
 REFUSED = Case("parameters", "x", ROTATING, b"POST", expect=Expect(BAD, "expired"))
 INTROSPECTED = Case(
@@ -246,8 +246,6 @@ class OracleTests(TestCase):
 
 
 class GrammarTests(TestCase):
-    known = Known(("aa.bb.cc", "dd.ee.ff"), frozenset({KID}))
-
     def test_a_case_follows_from_its_seed_and_number(self) -> None:
         """Whichever others were made before it."""
         for kind in (None, *MAKERS):
@@ -289,7 +287,12 @@ def compact(claims: bytes) -> str:
     return b".".join(map(segment, parts)).decode("ascii")
 
 
-FIXED = Known((compact(b'{"exp":1}'), compact(b'{"exp":2}')), frozenset({KID}))
+FIXED = Known(
+    (compact(b'{"exp":1}'), compact(b'{"exp":2}')),
+    compact(b"{}"),
+    (compact(b'{"exp":0}'),),
+    frozenset({KID}),
+)
 
 
 class Liar:
