@@ -347,13 +347,24 @@ def _flooded(asking: Asking) -> None:
 
 
 def _defect(asking: Asking) -> None:
+    """A wrong token made of whatever else is asked for, or a right one where that is not open."""
+    if "defect" in asking.names():
+        return
     names = [row.name for row in DEFECTS.values() if {"EC", "OKP"} <= row.kinds]
+    if asking.server.dev and chance(asking.random, 0.5):
+        asking.put("defect", asking.random.choice(tuple(DEFECTS)))
+        statuses = frozenset({200, 400})  # not every defect goes with everything else
+        asking.what, asking.expect = "a defect beside all else", Expect(statuses, token=_DEFECT)
+        return
     asking.query, asking.body = [], []
     asking.put("defect", asking.random.choice(names))
     if asking.server.dev:
-        asking.what, asking.expect = "a defect", Expect(OK, token=Asked(defect=True))
+        asking.what, asking.expect = "a defect", Expect(OK, token=_DEFECT)
     else:
         asking.refuse("a defect without --dev", says="--dev")
+
+
+_DEFECT = Asked(defect=True)
 
 
 _SPICES: tuple[tuple[Spice | None, int], ...] = (
@@ -367,7 +378,7 @@ _SPICES: tuple[tuple[Spice | None, int], ...] = (
     (_wrong_value, 12),
     (_wrong_object, 7),
     (_flooded, 1),
-    (_defect, 2),
+    (_defect, 4),
 )
 
 
@@ -405,6 +416,9 @@ def _dev_right(random: Random) -> list[tuple[str, Any]]:
             [("action", "advance"), ("seconds", number)],
             [("action", "set"), ("time", 1_900_000_000 + number)],
             [("action", "set"), ("time", "2031-01-01T00:00:00Z")],
+            [("action", "set"), ("time", random.choice((0, 0.5, 253_402_000_000)))],
+            [("action", "advance"), ("seconds", 0)],
+            [("action", "release")],
             [("action", "fault"), ("fault", random.choice(KINDS)), ("count", number)],
             [
                 ("action", "fault"),
@@ -418,7 +432,12 @@ def _dev_right(random: Random) -> list[tuple[str, Any]]:
 
 
 def dev(random: Random, known: Known) -> Case:
-    """``POST /dev``: right actions, and misspelt ones, which must not act."""
+    """``POST /dev``: right actions, and misspelt ones, which must not act; and what there is."""
+    if chance(random, 0.1):
+        method = random.choice(("GET", "HEAD"))
+        path = random.choice(("/dev", "/dev/keys", "/dev/defects"))
+        octets = framing.request(random, path, method=method)
+        return Case("parameters", f"{method} {path}", DEV, octets, path, method, Expect(OK))
     place = random.choices(("query", "form", "multipart", "json"), (50, 20, 5, 25))[0]
     asking = Asking(random, DEV, place, DEVELOPER, expect=Expect(OK))
     for name, value in _dev_right(random):
