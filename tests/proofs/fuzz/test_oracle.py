@@ -31,7 +31,7 @@ from tests.proofs.fuzz.parameters import AUTH, DEVELOPER, LOGIN
 from tests.proofs.fuzz.run import Run
 from tests.proofs.fuzz.servers import complaints_in
 from tests.proofs.fuzz.shrink import shrink
-from tests.proofs.fuzz.spelling import UNKNOWN, misspell
+from tests.proofs.fuzz.spelling import UNKNOWN, misspell, near
 from tests.support.raw import Answer
 
 NOW = 1_800_000_000
@@ -263,6 +263,13 @@ class GrammarTests(TestCase):
                 for _ in range(200):
                     missed, _ = misspell(random, name, (*names, *LOGIN))
                     self.assertNotIn(missed, (*names, *LOGIN, *UNKNOWN))
+
+    def test_a_near_miss_is_told_from_other_names(self) -> None:
+        """By case, and by a letter in names of five and more; not in shorter ones."""
+        for name in ("Expired", "ALG", "expird", "exxpired", "epxired", "expirad", "claim"):
+            self.assertTrue(near(name, AUTH), name)
+        for name in (*AUTH, *LOGIN, "al", "algo", "expired2u", "scope", "exird", ""):
+            self.assertFalse(near(name, AUTH), name)
 
     def test_every_way_of_the_mutator_is_used(self) -> None:
         """And it takes any octets, one alone too."""
