@@ -109,17 +109,18 @@ def servers(names: Sequence[str]) -> Iterator[dict[str, Running]]:
         yield found
 
 
+def _of_type(typ: str) -> dict[str, object]:
+    return {"header": {"typ": typ}}
+
+
 _VALID: Sequence[dict[str, object]] = (
     {},
     {"claims": {"sub": "alice", "aud": ["a", "b"], "ünï": [1.5, None]}},
     {"claims": {"token_type": "x", "active": False, "username": "root", "client_id": "evil"}},
-    *({"header": {"typ": typ}} for typ in ("at+jwt", "AT+JWT", "jwt", "application/at+jwt")),
+    *map(_of_type, ("at+jwt", "AT+JWT", "jwt", "application/at+jwt")),
 )
 _INVALID: Sequence[dict[str, object]] = (
-    *(
-        {"header": {"typ": typ}}
-        for typ in ("secevent+jwt", "JOSE", "", "application/jose", "dpop+jwt")
-    ),
+    *map(_of_type, ("secevent+jwt", "JOSE", "", "application/jose", "dpop+jwt")),
     {"claims": {"iss": "https://other.example"}},
     {"claims": {"nbf": 253_402_300_799}},
     {"expired": "token"},
