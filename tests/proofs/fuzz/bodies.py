@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from random import Random
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.proofs.fuzz import framing, jsontexts, parameters
 from tests.proofs.fuzz.case import (
@@ -21,6 +22,7 @@ from tests.proofs.fuzz.case import (
     chance,
 )
 from tests.proofs.fuzz.mutator import mutate
+from tests.proofs.fuzz.spelling import near
 
 _LARGEST = 65_536
 _LOOSE = Expect(frozenset({200, 400, 401, 404, 413, 415}))
@@ -168,7 +170,7 @@ def _mutated(random: Random) -> Case:
         (
             ("/auth", framing.JSON, _json_text(random)[0].encode("utf-8")),
             ("/auth", framing.JSON, _json_text(random)[0].encode("utf-8")),
-            ("/auth", framing.FORM, _FORMS[2]),
+            *(("/auth", framing.FORM, form) for form in (*_FORMS[2:4], _FORMS[2])),
             ("/dev", framing.JSON, b'{"action":"fault","fault":"empty","count":2}'),
             *((random.choice(("/token", "/introspect")), framing.FORM, form) for form in _FORMS),
         )
@@ -179,7 +181,15 @@ def _mutated(random: Random) -> Case:
         media_type = "".join(c for c in media_type if " " <= c <= "~")
     server = DEV if path == "/dev" else random.choice((PER_TOKEN, ROTATING))
     octets = framing.request(random, path, mutated, media_type)
-    return Case("bodies", f"{path} mutated, {how}", server, octets, path, expect=_LOOSE)
+    missed = (path, media_type) == ("/auth", framing.FORM) and _misspells(mutated)
+    what = f"{path} mutated, {'so that a name is misspelt' if missed else how}"
+    return Case("bodies", what, server, octets, path, expect=_REFUSED if missed else _LOOSE)
+
+
+def _misspells(form: bytes) -> bool:
+    """Whether a field of this form has a name that is nearly one of ours."""
+    fields = parse_qsl(form.decode("utf-8", "replace"), keep_blank_values=True)
+    return any(near(name, parameters.AUTH) for name, _ in fields if name not in parameters.LOGIN)
 
 
 def _noise(random: Random) -> Case:

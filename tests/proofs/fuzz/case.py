@@ -118,9 +118,18 @@ class Case:
 
 @dataclass
 class Known:
-    """What the servers have told before: tokens that are valid for long, and the kids that sign."""
+    """What the servers have told before.
+
+    Args:
+        tokens: that are valid for long.
+        large: one as long as may be.
+        inactive: rightly signed, and yet not valid here: by their type, time or issuer.
+        kids: of the keys that sign.
+    """
 
     tokens: tuple[str, ...] = ()
+    large: str = ""
+    inactive: tuple[str, ...] = ()
     kids: frozenset[str] = frozenset()
 
 

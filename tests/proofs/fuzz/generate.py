@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 
-from tests.proofs.fuzz import bodies, parameters, raw, tokens
+from tests.proofs.fuzz import bodies, elsewhere, parameters, raw, tokens
 from tests.proofs.fuzz.case import Case, Known
 
 Maker = Callable[[Random, Known], Case]
@@ -12,7 +12,7 @@ Maker = Callable[[Random, Known], Case]
 MAKERS: Mapping[str, tuple[tuple[Maker, int], ...]] = MappingProxyType(
     {
         "bodies": ((bodies.body, 25),),
-        "parameters": ((parameters.auth, 30), (parameters.token, 6), (parameters.dev, 6)),
+        "parameters": ((parameters.auth, 30), (elsewhere.token, 6), (elsewhere.dev, 6)),
         "tokens": ((tokens.introspected, 13),),
         "raw": ((raw.raw, 20),),
     }

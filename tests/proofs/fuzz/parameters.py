@@ -1,21 +1,17 @@
 """Parameters: right ones, near misses, unknown ones and wrong values, and what comes of each."""
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
-from urllib.parse import quote_plus
 
 from jwksd.dev.defects import DEFECTS
-from jwksd.web.faults import KINDS
 from tests.proofs.fuzz import framing, jsontexts
 from tests.proofs.fuzz.case import (
     BAD,
     DEV,
     FULL,
-    ISSUER,
     OK,
     PER_TOKEN,
     ROTATING,
@@ -35,7 +31,7 @@ DEVELOPER = (
 )
 LOGIN = ("username", "password")
 
-_CLAIMS_WRONG: Sequence[Any] = (
+CLAIMS_WRONG: Sequence[Any] = (
     {"iss": 5},
     {"sub": None},
     {"aud": [1]},
@@ -239,7 +235,8 @@ def _vary_types(asking: Asking) -> None:
 # What is added to it.
 
 
-def _misspelt(asking: Asking) -> None:
+def misspelt(asking: Asking) -> None:
+    """Add a near miss, which must be refused."""
     where, as_json = asking.anywhere()
     given = asking.names()
     names = [name for name in asking.known if name not in given] or list(asking.known)
@@ -253,7 +250,8 @@ def _misspelt(asking: Asking) -> None:
         asking.what = "misspelt in JSON"
 
 
-def _unknown(asking: Asking) -> None:
+def unknown(asking: Asking) -> None:
+    """Add a name that is none of ours, which is ignored but in JSON."""
     where, as_json = asking.anywhere()
     name = asking.random.choice(UNKNOWN)
     asking.put(name, asking.random.choice(("", "x", "1", "true")), where)
@@ -335,7 +333,7 @@ def _wrong_object(asking: Asking) -> None:
         asking.put("header", random_choice(asking.random, _HEADER_WRONG), asking.body)
         asking.refuse("wrong header parameter", says="header")
     elif "claims" not in asking.names():
-        asking.put("claims", random_choice(asking.random, _CLAIMS_WRONG))
+        asking.put("claims", random_choice(asking.random, CLAIMS_WRONG))
         asking.refuse("wrong claim", says="claim")
 
 
@@ -347,20 +345,31 @@ def _flooded(asking: Asking) -> None:
 
 
 def _defect(asking: Asking) -> None:
+    """A wrong token made of whatever else is asked for, or a right one where that is not open."""
+    if "defect" in asking.names():
+        return
     names = [row.name for row in DEFECTS.values() if {"EC", "OKP"} <= row.kinds]
+    if asking.server.dev and chance(asking.random, 0.5):
+        asking.put("defect", asking.random.choice(tuple(DEFECTS)))
+        statuses = frozenset({200, 400})  # not every defect goes with everything else
+        asking.what, asking.expect = "a defect beside all else", Expect(statuses, token=_DEFECT)
+        return
     asking.query, asking.body = [], []
     asking.put("defect", asking.random.choice(names))
     if asking.server.dev:
-        asking.what, asking.expect = "a defect", Expect(OK, token=Asked(defect=True))
+        asking.what, asking.expect = "a defect", Expect(OK, token=_DEFECT)
     else:
         asking.refuse("a defect without --dev", says="--dev")
 
 
+_DEFECT = Asked(defect=True)
+
+
 _SPICES: tuple[tuple[Spice | None, int], ...] = (
     (None, 30),
-    (_misspelt, 28),
+    (misspelt, 28),
     (_behind, 2),
-    (_unknown, 9),
+    (unknown, 9),
     (_login, 6),
     (_conflict, 5),
     (_same_twice, 4),
@@ -378,6 +387,8 @@ def auth(random: Random, known: Known) -> Case:
     asking = Asking(random, server, place, AUTH)
     _ask_rightly(asking)
     spice = random.choices([row[0] for row in _SPICES], [row[1] for row in _SPICES])[0]
+    if server.dev and chance(random, 0.3):  # there are many
+        spice = _defect
     if spice is not None:
         spice(asking)
     return Case(
@@ -387,127 +398,3 @@ def auth(random: Random, known: Known) -> Case:
         asking.octets("/auth"),
         expect=asking.expect,
     )
-
-
-# /dev
-
-
-def _dev_right(random: Random) -> list[tuple[str, Any]]:
-    number = random.randint(1, 9)
-    return random.choice(
-        (
-            [("action", "release")],
-            [("action", "clearfaults")],
-            [("action", "clearfaults")],
-            [("action", "resetkeys")],
-            [("action", "reset")],
-            [("action", "freeze")],
-            [("action", "advance"), ("seconds", number)],
-            [("action", "set"), ("time", 1_900_000_000 + number)],
-            [("action", "set"), ("time", "2031-01-01T00:00:00Z")],
-            [("action", "fault"), ("fault", random.choice(KINDS)), ("count", number)],
-            [
-                ("action", "fault"),
-                ("fault", "status"),
-                ("status", 500 + number),
-                ("retry_after", 1),
-            ],
-            [("action", "fault"), ("fault", "delay"), ("delay", 0), ("seconds", number)],
-        )
-    )
-
-
-def dev(random: Random, known: Known) -> Case:
-    """``POST /dev``: right actions, and misspelt ones, which must not act."""
-    place = random.choices(("query", "form", "multipart", "json"), (50, 20, 5, 25))[0]
-    asking = Asking(random, DEV, place, DEVELOPER, expect=Expect(OK))
-    for name, value in _dev_right(random):
-        asking.put(name, value)
-    chosen = random.random()
-    if chosen < 0.35:
-        _misspelt(asking)
-    elif chosen < 0.45:
-        _unknown(asking)
-    elif chosen < 0.55:
-        where = [pair for pair in (*asking.query, *asking.body) if pair[0] != "action"]
-        asking.query, asking.body, asking.place = where, [], "query"
-        asking.put("action", random.choice(("", "RESET", "resetkey", "x", "true")), asking.query)
-        asking.refuse("wrong action", says="action")
-    octets = asking.octets("/dev")
-    return Case(
-        "parameters", f"/dev {place}: {asking.what}", DEV, octets, "/dev", "POST", asking.expect
-    )
-
-
-# /token
-
-
-def token(random: Random, known: Known) -> Case:
-    """``POST /token``: what it knows is judged as at ``/auth``, and nothing else is looked at."""
-    server = random.choices((PER_TOKEN, ROTATING, DEV), (40, 50, 10))[0]
-    client = random.choice(("me", "a b", "ü", "x:y"))
-    form: list[tuple[str, str]] = [("grant_type", "client_credentials")]
-    claims: dict[str, Any] = {"sub": client, "client_id": client, "aud": ISSUER}
-    fields = _authenticate(random, client, form)
-    lifetime = None
-    if chance(random, 0.3):
-        form.append(("scope", "read write"))
-        claims["scope"] = "read write"
-    if chance(random, 0.3):
-        form.append(("audience", "api"))
-        claims["aud"] = "api"
-    if chance(random, 0.4):
-        lifetime = random.randint(1, server.max_lifetime)
-        form.append(("lifetime", str(lifetime)))
-    if chance(random, 0.3):
-        own = {"roles": ["a"], jsontexts.name(random): jsontexts.value(random)}
-        form.append(("claims", jsontexts.spell(random, own)))
-        claims |= own
-    asked = Asked(lifetime=lifetime, claims=claims, header={"typ": "at+jwt"})
-    what, expect = _spoil(random, server, form, Expect(OK, token=asked))
-    random.shuffle(form)
-    body = framing.urlencoded(random, form).encode("ascii")
-    octets = framing.request(random, "/token", body, framing.FORM, fields)
-    return Case("parameters", f"/token: {what}", server, octets, "/token", "POST", expect)
-
-
-def _authenticate(random: Random, client: str, form: list[tuple[str, str]]) -> list[bytes]:
-    if chance(random, 0.5):
-        form.append(("client_id", client))
-        return []
-    credentials = quote_plus(client) + ":" + quote_plus("sécret")
-    return [b"Authorization: Basic " + b64encode(credentials.encode("ascii"))]
-
-
-def _spoil(
-    random: Random, server: Server, form: list[tuple[str, str]], expect: Expect
-) -> tuple[str, Expect]:
-    chosen, given = random.random(), {name for name, _ in form}
-    if chosen < 0.3:
-        return "right", expect
-    if chosen < 0.5:
-        unknown = set(UNKNOWN) - {"scope", "grant_type"}
-        names = (*sorted(unknown), "expired", "Lifetime", "claims[]", "username")
-        form.append((random.choice(names), "true"))
-        return "unknown, ignored", expect
-    if chosen < 0.6:
-        form[:] = [pair for pair in form if pair[0] != "grant_type"]
-        form.append(("grant_type", random.choice(("password", "", "x"))))
-        return "wrong grant_type", Expect(BAD)
-    if chosen < 0.7 and "lifetime" not in given:
-        form.append(("lifetime", random.choice(("0", "-1", "x", "1.5", "999999999"))))
-        return "wrong lifetime", Expect(BAD, "lifetime")
-    if chosen < 0.85 and "claims" not in given:
-        wrong = [claims for claims in _CLAIMS_WRONG if claims]
-        own = [{"client_id": "x"}, {"scope": "x"}]
-        text = jsontexts.spell(random, random_choice(random, [*wrong, *own]))
-        form.append(("claims", random.choice((text, text, "[]", "{", "1", '{"x":1e400}'))))
-        return "wrong claims", Expect(BAD, "claim")
-    if chosen < 0.9 and not server.dev:
-        form.append(("defect", "alg-none"))
-        return "a defect without --dev", Expect(BAD, "dev")
-    name, value = random.choice(form)
-    if name == "audience":
-        return "right", expect
-    form.append((name, value))
-    return "given twice", Expect(BAD, name)

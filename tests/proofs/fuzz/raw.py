@@ -27,6 +27,10 @@ _RIGHT: Sequence[tuple[bytes, bytes, int]] = (
     (b"HEAD", b"/.well-known/oauth-authorization-server", 200),
     (b"GET", b"http://localhost/healthz", 200),
     (b"GET", b"/.well-known/" + b"A" * 43 + b".json", 404),
+    (b"GET", _JWKS + b"?kid=" + b"A" * 43, 404),
+    (b"HEAD", _JWKS + b"?kid=", 404),
+    (b"GET", _JWKS + b"?kid=a&kid=b", 400),
+    (b"GET", _JWKS + b"?Kid=x&foo&kid[]=y", 200),
     (b"GET", b"/nothing?x=%00%ff", 404),
     (b"HEAD", b"/%2e%2e/auth", 404),
     (b"GET", b"/auth/x", 404),
@@ -138,6 +142,8 @@ def _with_body(random: Random) -> tuple[bytes, int]:
     """One that is right and has a body, perhaps in chunks with trailers."""
     body = random.choice((b'{"lifetime":1}', b"{}", b'{"claims":{"x":"GET / HTTP/1.1"}}'))
     head = b"POST /auth HTTP/1.1\r\n" + _HOST + b"Content-Type: application/json\r\n"
+    if chance(random, 0.1):
+        head += b"Expect: 100-continue\r\n"
     if chance(random, 0.3):
         return head + b"Content-Length: %d\r\n\r\n" % len(body) + body, 200
     content = chunked(*framing.pieces(random, body, 8))
@@ -174,6 +180,23 @@ def _right(random: Random) -> Case:
     statuses = {status for _, status in requests}
     what = "right, one" if length == 1 else "right, pipelined"
     return _case(random, what, octets, statuses, length)
+
+
+def _last(random: Random) -> Case:
+    """One after which the server closes; what follows it is not answered."""
+    last = random.choice(
+        (
+            b"GET /healthz HTTP/1.0\r\n\r\n",
+            b"GET /healthz HTTP/1.0\r\n" + _HOST + b"\r\n",
+            b"GET /healthz HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\n" + _HOST + b"Connection: TE, Close\r\n\r\n",
+        )
+    )
+    before = [_request(random) for _ in range(random.choice((0, 1, 5)))]
+    after = b"".join(_request(random)[0] for _ in range(random.choice((0, 1, 3))))
+    octets = b"".join(octets for octets, _ in before) + last + after
+    statuses = {200, *(status for _, status in before)}
+    return _case(random, "the last by its own word", octets, statuses, len(before) + 1)
 
 
 def _wrong(random: Random) -> Case:
@@ -291,6 +314,7 @@ def _other_protocols(random: Random) -> Case:
 
 _KINDS: tuple[tuple[Callable[[Random], Case], int], ...] = (
     (_right, 25),
+    (_last, 4),
     (_wrong, 20),
     (_hosts, 8),
     (_origins, 8),

@@ -109,22 +109,40 @@ def servers(names: Sequence[str]) -> Iterator[dict[str, Running]]:
         yield found
 
 
+def _of_type(typ: str) -> dict[str, object]:
+    return {"header": {"typ": typ}}
+
+
+_VALID: Sequence[dict[str, object]] = (
+    {},
+    {"claims": {"sub": "alice", "aud": ["a", "b"], "ünï": [1.5, None]}},
+    {"claims": {"token_type": "x", "active": False, "username": "root", "client_id": "evil"}},
+    *map(_of_type, ("at+jwt", "AT+JWT", "jwt", "application/at+jwt")),
+)
+_INVALID: Sequence[dict[str, object]] = (
+    *map(_of_type, ("secevent+jwt", "JOSE", "", "application/jose", "dpop+jwt")),
+    {"claims": {"iss": "https://other.example"}},
+    {"claims": {"nbf": 253_402_300_799}},
+    {"expired": "token"},
+    {"expired": True},
+)
+_LARGE: dict[str, object] = {"claims": {"x": "é\\" * 16_000}}
+
+
 def learn(running: dict[str, Running]) -> Known:
     """Tokens of the rotating server, and the kids of its keys."""
-    rotating = running.get(ROTATING.name)
-    if rotating is None:
-        return Known()
-    set_ = _first_keys(rotating)
-    tokens = []
-    for alg in ROTATING.algorithms:
-        for claims in (
-            {},
-            {"sub": "alice", "aud": ["a", "b"], "ünï": [1.5, None]},
-            {"token_type": "x", "active": False, "username": "root", "client_id": "evil"},
-        ):
-            body = {"alg": alg, "lifetime": ROTATING.max_lifetime, "claims": claims}
-            tokens.append(_minted(rotating, body))
-    return Known(tuple(tokens), frozenset(key["kid"] for key in set_))
+    rotating = running[ROTATING.name]
+    keys = _first_keys(rotating)
+
+    def minted(body: dict[str, object]) -> str:
+        return _minted(rotating, {"lifetime": ROTATING.max_lifetime, **body})
+
+    return Known(
+        tokens=tuple(minted({"alg": alg, **b}) for alg in ROTATING.algorithms for b in _VALID),
+        large=minted(_LARGE),
+        inactive=tuple(minted(body) for body in _INVALID),
+        kids=frozenset(key["kid"] for key in keys),
+    )
 
 
 def _first_keys(rotating: Running) -> list[dict[str, str]]:
@@ -140,7 +158,7 @@ def _first_keys(rotating: Running) -> list[dict[str, str]]:
 def _minted(running: Running, body: object) -> str:
     request = Request(
         f"{running.daemon.url}/auth",
-        json.dumps(body).encode("utf-8"),
+        json.dumps(body, ensure_ascii=False).encode("utf-8"),
         {"Content-Type": "application/json"},
     )
     with urlopen(request, timeout=30) as answer:

@@ -1,6 +1,7 @@
 """Names of parameters: near misses, and names that are near none."""
 
 from collections.abc import Callable, Collection
+from functools import cache
 from random import Random
 
 _FOLDED = {"s": "\u017f", "k": "\u212a"}
@@ -105,3 +106,29 @@ def misspell(random: Random, name: str, known: Collection[str]) -> tuple[str, st
         missed = way(random, name)
         if missed not in known and missed:
             return missed, way.__name__.strip("_")
+
+
+def near(name: str, known: Collection[str]) -> bool:
+    """Whether a name is none that is known, and one of these but for case or for one letter.
+
+    This is what the servers must see at least; it is reckoned in another way than theirs.
+    """
+    if name in known:
+        return False
+    folded = name.casefold()
+    return any(
+        folded == right or (len(right) >= _LONG and folded in _one_letter_off(right))
+        for right in known
+    )
+
+
+@cache
+def _one_letter_off(name: str) -> frozenset[str]:
+    """Every text of small letters, digits and signs that is one letter off."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+    halves = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    deleted = {a + b[1:] for a, b in halves if b}
+    swapped = {a + b[1] + b[0] + b[2:] for a, b in halves if len(b) > 1}
+    changed = {a + letter + b[1:] for a, b in halves if b for letter in letters}
+    added = {a + letter + b for a, b in halves for letter in letters}
+    return frozenset((deleted | swapped | changed | added) - {name})

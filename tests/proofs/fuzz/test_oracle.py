@@ -31,12 +31,12 @@ from tests.proofs.fuzz.parameters import AUTH, DEVELOPER, LOGIN
 from tests.proofs.fuzz.run import Run
 from tests.proofs.fuzz.servers import complaints_in
 from tests.proofs.fuzz.shrink import shrink
-from tests.proofs.fuzz.spelling import UNKNOWN, misspell
+from tests.proofs.fuzz.spelling import UNKNOWN, misspell, near
 from tests.support.raw import Answer
 
 NOW = 1_800_000_000
 KID = "K" * 43
-KNOWN = Known(("a.b.c",), frozenset({KID}))
+KNOWN = Known(("a.b.c",), kids=frozenset({KID}))
 ASKED = Case("parameters", "x", ROTATING, b"POST", expect=Expect(OK, token=Asked(lifetime=60)))
 REFUSED = Case("parameters", "x", ROTATING, b"POST", expect=Expect(BAD, "expired"))
 INTROSPECTED = Case(
@@ -246,8 +246,6 @@ class OracleTests(TestCase):
 
 
 class GrammarTests(TestCase):
-    known = Known(("aa.bb.cc", "dd.ee.ff"), frozenset({KID}))
-
     def test_a_case_follows_from_its_seed_and_number(self) -> None:
         """Whichever others were made before it."""
         for kind in (None, *MAKERS):
@@ -265,6 +263,13 @@ class GrammarTests(TestCase):
                 for _ in range(200):
                     missed, _ = misspell(random, name, (*names, *LOGIN))
                     self.assertNotIn(missed, (*names, *LOGIN, *UNKNOWN))
+
+    def test_a_near_miss_is_told_from_other_names(self) -> None:
+        """By case, and by a letter in names of five and more; not in shorter ones."""
+        for name in ("Expired", "ALG", "expird", "exxpired", "epxired", "expirad", "claim"):
+            self.assertTrue(near(name, AUTH), name)
+        for name in (*AUTH, *LOGIN, "al", "algo", "expired2u", "scope", "exird", ""):
+            self.assertFalse(near(name, AUTH), name)
 
     def test_every_way_of_the_mutator_is_used(self) -> None:
         """And it takes any octets, one alone too."""
@@ -289,7 +294,12 @@ def compact(claims: bytes) -> str:
     return b".".join(map(segment, parts)).decode("ascii")
 
 
-FIXED = Known((compact(b'{"exp":1}'), compact(b'{"exp":2}')), frozenset({KID}))
+FIXED = Known(
+    (compact(b'{"exp":1}'), compact(b'{"exp":2}')),
+    compact(b"{}"),
+    (compact(b'{"exp":0}'),),
+    frozenset({KID}),
+)
 
 
 class Liar:

@@ -167,7 +167,13 @@ def introspected(random: Random, known: Known) -> Case:
     if chosen < 0.15:
         pairs = [("token", right)]
         return _case(random, "of nobody", pairs, Expect(frozenset({401})))
-    if chosen < 0.16:
+    if chosen < 0.19:
+        pairs = [client, ("token", random.choice(known.inactive))]
+        return _case(random, "signed, and not valid", pairs, _INACTIVE)
+    if chosen < 0.195:
+        pairs = [client, ("token", known.large)]
+        return _case(random, "right, as long as may be", pairs, Expect(OK, active=True))
+    if chosen < 0.2:
         huge = right + random.choice("A.") * random.choice((66_000, 200_000))
         expect = Expect(frozenset({200, 413}), active=False)
         return _case(random, "huge", [client, ("token", huge)], expect)
