@@ -94,8 +94,8 @@ async def time_tokens(port: int, connections: int, skip: int, count: int) -> flo
     return times[skip + count - 1] - times[skip - 1]
 
 
-async def paced_fetches(port: int, rate: float, count: int) -> list[float]:
-    """Latencies of jwks.json in seconds, asked for ``rate`` times a second.
+async def paced_fetches(port: int, rate: float, count: int, request: bytes = FETCH) -> list[float]:
+    """Latencies of a GET in seconds, of jwks.json by default, sent ``rate`` times a second.
 
     Each is measured from the moment that the request was due, whether or not those before it have
     been answered: a server that stalls cannot hide the requests that it kept from being sent.
@@ -104,7 +104,7 @@ async def paced_fetches(port: int, rate: float, count: int) -> list[float]:
 
     async def fetch(due: float) -> None:
         client = await idle.get()
-        await client.ask(FETCH)
+        await client.ask(request)
         latencies.append(time.perf_counter() - due)
         idle.put_nowait(client)
 
