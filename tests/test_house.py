@@ -1,6 +1,7 @@
 """The house rules: who may import whom, what is pure, and how large anything may get."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from unittest import TestCase
@@ -22,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": _GROUND | {"stores.migrations"},
     "stores.migrations": {"stores"},
     "dev": {"errors", "jose"},
-    "web.http": {"errors"},
+    "web.http": {"errors", "jose"},
     "web": _GROUND | {"issuing", "dev", "web.http"},
     "web.endpoints": {"errors", "config", "web.http"},
     "config": {"errors", "jose", "lifecycle"},
@@ -37,8 +38,17 @@ PURE = ("jose", "lifecycle")
 
 IMPURE = {"twisted", "treq", "time", "secrets", "random", "os", "socket", "sqlite3", "uuid"}
 
-KNOW_DEV = {"web.auth", "web.dev", "web.faults", "web.root"}
+KNOW_DEV = {"web.mintparameters", "web.dev", "web.faults", "web.root"}
 """The modules of ``web`` that may import ``dev``."""
+
+READ_THEIR_OWN_JSON = {
+    "issuing.selfcheck",
+    "jose.keys",
+    "stores.database",
+    "stores.schema",
+    "web.faults",
+}
+"""Modules that read again what jwksd has written: keys in a store, key sets."""
 
 TABLES = {"dev.defects"}
 """Files of rows, which may be as long as there are rows."""
@@ -99,6 +109,29 @@ class ImportTests(TestCase):
     def test_the_tree_never_shadows_twisted(self) -> None:
         """An __init__.py below twisted/ would hide Twisted itself, or the plugin."""
         self.assertEqual(list((CHECKOUT / "twisted").rglob("__init__.py")), [])
+
+
+class JsonTests(TestCase):
+    def calls(self, *names: str) -> Iterator[tuple[str, ast.Call]]:
+        """Every call of these functions, by the name of its module."""
+        for module, path in house.modules().items():
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+                    yield module, node
+
+    def test_json_is_written_with_finite_numbers_only(self) -> None:
+        """NaN and Infinity, which Python writes unless told otherwise, are no JSON (RFC 8259)."""
+        found = 0
+        for module, call in self.calls("json.dumps", "json.dump", "JSONEncoder"):
+            finite = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            self.assertEqual(finite.get("allow_nan"), "False", f"{module}:{call.lineno}")
+            found += 1
+        self.assertGreater(found, 5)
+
+    def test_json_from_outside_is_read_in_one_place(self) -> None:
+        """Who else reads JSON reads what jwksd has written itself."""
+        read = {module for module, _ in self.calls("json.loads", "json.load", "JSONDecoder")}
+        self.assertEqual(read - READ_THEIR_OWN_JSON, {"jose.jsontext"})
 
 
 class DocumentTests(TestCase):

@@ -48,7 +48,7 @@ def list_keys(clock: Clock, /, *, as_json: bool, **given: Any) -> None:
     with opened(issuer_settings(given), clock) as database:
         rows = _rows(database, clock())
     if as_json:
-        click.echo(json.dumps({"keys": rows}))
+        click.echo(json.dumps({"keys": rows}, allow_nan=False))
         return
     click.echo(f"{'kid':43} {'alg':9} {'state':7} {'since':20} {'until':20} {'signed':>7} last exp")
     for row in rows:

@@ -11,7 +11,6 @@ The laws of the catalogue:
 3. "either" stands only where the RFCs leave it open; such a row shows what a verifier does.
 """
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,20 +184,20 @@ def _encrypted(draft: Draft) -> str:
               if name in draft.pair.public}  # fmt: skip
     alg = "RSA-OAEP-256" if public["kty"] == "RSA" else "ECDH-ES"
     protected = {**draft.header, "alg": alg, "enc": "A256GCM"}
-    jwe = JWE(compact_json(draft.claims), protected=json.dumps(protected), recipient=JWK(**public))
+    header = compact_json(protected).decode("utf-8")
+    jwe = JWE(compact_json(draft.claims), protected=header, recipient=JWK(**public))
     compact: str = jwe.serialize(compact=True)
     return compact
 
 
 def _json_serialization(draft: Draft) -> str:
     first, second, signature = draft.segments()
-    return json.dumps(
-        {
-            "payload": second,
-            "protected": first,
-            "signature": base64url(signature).decode("ascii"),
-        }
-    )
+    members = {
+        "payload": second,
+        "protected": first,
+        "signature": base64url(signature).decode("ascii"),
+    }
+    return compact_json(members).decode("ascii")
 
 
 def _certified(draft: Draft) -> Mapping[str, object]:

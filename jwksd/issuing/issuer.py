@@ -15,6 +15,7 @@ from jwksd.interfaces import IKeyPolicy, IKeySource
 from jwksd.issuing.mintrequest import MintRequest, SealWith
 from jwksd.issuing.selfcheck import SelfCheck
 from jwksd.jose import tokens, verifying
+from jwksd.jose.jsontext import shown
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Members, Token
 
@@ -130,6 +131,10 @@ class Issuer:
             sign = partial(self._seal_with, request.seal_with, foreign)
             return await self._mint_when_ready(request, alg, sign)
 
+    def seconds_left(self, token: Token) -> int:
+        """Return for how many seconds from now a token will be valid, 0 where it is not."""
+        return max(0, token.exp - int(self._clock.seconds()))
+
     def introspect(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a token that this server signed and that is valid now, or None.
 
@@ -153,7 +158,7 @@ class Issuer:
         """
         if alg is not None and alg not in self.algorithms:
             raise InvalidParameter(
-                f"alg must be one of {', '.join(self.algorithms)}, not {alg!r:.60}"
+                f"alg must be one of {', '.join(self.algorithms)}, not {shown(alg)}"
             )
         return await self.policy.rotate(alg or self.algorithms[0])
 

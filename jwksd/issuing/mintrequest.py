@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from jwksd.errors import InvalidParameter
 from jwksd.jose import tokens
+from jwksd.jose.jsontext import shown
 from jwksd.jose.keys import KeyPair
 from jwksd.jose.tokens import Members
 
@@ -55,7 +56,7 @@ class MintRequest:
         """
         if self.alg is not None and self.alg not in algorithms:
             raise InvalidParameter(
-                f"alg must be one of {', '.join(algorithms)}, not {self.alg!r:.60};"
+                f"alg must be one of {', '.join(algorithms)}, not {shown(self.alg)};"
                 " --alg adds others"
             )
         if self.lifetime is not None and not 1 <= self.lifetime <= max_lifetime:

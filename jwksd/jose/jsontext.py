@@ -128,8 +128,9 @@ def _check_characters(text: str, value: object) -> None:
         return
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise _Refused("half of a surrogate pair is no character (RFC 7493 §2.1)") from None
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise _Refused(f"{half}, half of a surrogate pair, is no character (RFC 7493)") from None
 
 
 def _integer(digits: str) -> int:

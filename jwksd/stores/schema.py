@@ -76,7 +76,9 @@ def _check(members: Any, row: Any) -> None:
     if (members["kid"], members["alg"]) != (row.kid, row.alg):
         raise ValueError("another key is in this row")
     required = ALGORITHMS[row.alg].required
-    text = json.dumps({name: members[name] for name in required}, separators=(",", ":"))
+    text = json.dumps(
+        {name: members[name] for name in required}, separators=(",", ":"), allow_nan=False
+    )
     if base64url(sha256(text.encode("ascii")).digest()).decode("ascii") != row.kid:
         raise ValueError("the public key is not that of the kid")
 

@@ -7,6 +7,7 @@ the query, a form or a JSON body.
 
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from twisted.internet.defer import Deferred
@@ -17,18 +18,65 @@ from jwksd.dev.defects import DEFECTS
 from jwksd.dev.faults import Fault, Faults
 from jwksd.errors import InvalidParameter
 from jwksd.issuing.issuer import Issuer
+from jwksd.jose.jsontext import shown
 from jwksd.jose.tokens import MAX_DATE
 from jwksd.web.faults import KINDS
-from jwksd.web.http.parameters import Parameters, read_parameters
+from jwksd.web.http.parameters import Parameters, Table, read_parameters
 from jwksd.web.http.resource import NO_STORE, JsonResource, respond_json
+from jwksd.web.http.values import number, plain, text, whole
 
-_KNOWN = frozenset(
-    {"action", "alg", "kid", "time", "seconds", "fault", "count", "status", "retry_after", "delay"}
-    | {"location"}
-)
+_DAY = 86_400
 
 Members = dict[str, object]
 Action = Callable[[Parameters], Members | Coroutine[Deferred[object], object, Members]]
+
+_date = number(0, MAX_DATE)
+
+
+def _time(name: str, value: object) -> float:
+    """Read a NumericDate, or a date and time of RFC 3339 with its offset, as seconds."""
+    moment = None
+    if isinstance(value, str) and not value.isdigit():
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(value)
+    has_offset = moment is not None and moment.tzinfo is not None
+    try:
+        return _date(name, moment.timestamp() if moment is not None and has_offset else value)
+    except InvalidParameter:
+        raise InvalidParameter(
+            f"set needs {name}: seconds since 1970, or such as 2030-01-01T00:00:00Z (RFC 3339),"
+            f" not {shown(value)}"
+        ) from None
+
+
+def _location(name: str, value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,2000}", value):
+        return value
+    raise InvalidParameter(f"{name} must be a URL or a path, in ASCII without spaces")
+
+
+PARAMETERS: Table = {
+    "action": plain(text),
+    "alg": plain(text),
+    "kid": plain(text),
+    "time": plain(_time),
+    "seconds": plain(_date),
+    "fault": plain(text),
+    "count": plain(whole(1, 1_000_000)),
+    "status": plain(whole(400, 599)),
+    "retry_after": plain(whole(0, _DAY)),
+    "delay": plain(number(0, 3600)),
+    "location": plain(_location),
+}
+
+_TAKEN: Mapping[str, frozenset[str]] = {
+    "revoke": frozenset({"kid"}),
+    "rotate": frozenset({"alg"}),
+    "set": frozenset({"time"}),
+    "advance": frozenset({"seconds"}),
+    "fault": frozenset(PARAMETERS) - {"action", "alg", "time"},
+}
+"""The parameters of each action; the others have none."""
 
 
 class DevResource(JsonResource):
@@ -55,7 +103,7 @@ class DevResource(JsonResource):
         self.putChild(b"keys", KeysResource(issuer))
 
     def _get(self, request: Request) -> None:
-        if read_parameters(request, _KNOWN):
+        if read_parameters(request, PARAMETERS):
             raise InvalidParameter("an action changes the server: use POST for it, not GET")
         state = {
             "keys": len(self._issuer.policy.keys),
@@ -65,13 +113,14 @@ class DevResource(JsonResource):
         respond_json(request, 200, state, NO_STORE)
 
     def _post(self, request: Request) -> "Deferred[None] | None":
-        parameters = read_parameters(request, _KNOWN)
-        name = parameters.get("action")
-        act = self._actions.get(name) if isinstance(name, str) else None
+        parameters = read_parameters(request, PARAMETERS)
+        name = parameters.pop("action", None)
+        act = self._actions.get(name)
         if act is None:
             allowed = ", ".join(sorted(self._actions))
-            raise InvalidParameter(f"action must be one of {allowed}, not {name!r:.60}")
-        return Deferred.fromCoroutine(self._act(request, act, str(name), parameters))
+            raise InvalidParameter(f"action must be one of {allowed}, not {shown(name)}")
+        _check_taken(name, parameters)
+        return Deferred.fromCoroutine(self._act(request, act, name, parameters))
 
     async def _act(self, request: Request, act: Action, name: str, parameters: Parameters) -> None:
         answer = act(parameters)
@@ -80,10 +129,7 @@ class DevResource(JsonResource):
         respond_json(request, 200, {"action": name, **answer}, NO_STORE)
 
     async def _rotate(self, parameters: Parameters) -> Members:
-        alg = parameters.get("alg")
-        if alg is not None and not isinstance(alg, str):
-            raise InvalidParameter("alg must be a string")
-        return dict(await self._issuer.rotate(alg))
+        return dict(await self._issuer.rotate(parameters.get("alg")))
 
     async def _reset_keys(self, parameters: Parameters) -> Members:
         return {"removed": await self._issuer.reset_keys()}
@@ -96,7 +142,7 @@ class DevResource(JsonResource):
 
     async def _revoke(self, parameters: Parameters) -> Members:
         kid = parameters.get("kid")
-        if not isinstance(kid, str):
+        if kid is None:
             raise InvalidParameter("revoke needs kid, the id of a live key")
         await self._issuer.policy.revoke(kid)
         return {"kid": kid}
@@ -113,11 +159,11 @@ class DevResource(JsonResource):
         return self._clock_state()
 
     def _set(self, parameters: Parameters) -> Members:
-        self._clock.set(_time(parameters.get("time")))
+        self._clock.set(parameters["time"] if "time" in parameters else _time("time", None))
         return self._clock_state()
 
     def _advance(self, parameters: Parameters) -> Members:
-        seconds = _number(parameters, "seconds", 0, MAX_DATE)
+        seconds = parameters.get("seconds")
         if seconds is None or self._clock.seconds() + seconds > MAX_DATE:
             raise InvalidParameter(
                 "advance needs seconds, a number that stays before the year 10000"
@@ -140,23 +186,20 @@ class DevResource(JsonResource):
     def _make_fault(self, parameters: Parameters) -> Fault:
         kind = parameters.get("fault")
         if kind not in KINDS:
-            raise InvalidParameter(f"fault must be one of {', '.join(KINDS)}, not {kind!r:.60}")
-        count = _number(parameters, "count", 1, 1_000_000)
-        seconds = _number(parameters, "seconds", 0, 86_400)
-        if count is None and seconds is None:
-            count = 1
-        status = _number(parameters, "status", 400, 599)
-        retry_after = _number(parameters, "retry_after", 0, 86_400)
-        delay = _number(parameters, "delay", 0, 3600)
+            raise InvalidParameter(f"fault must be one of {', '.join(KINDS)}, not {shown(kind)}")
+        until = None
+        if "seconds" in parameters:
+            seconds = number(0, _DAY)("seconds", parameters["seconds"])
+            until = self._faults.reactor.seconds() + seconds
         return Fault(
             kind=str(kind),
-            count=None if count is None else int(count),
-            until=None if seconds is None else self._faults.reactor.seconds() + seconds,
-            status=503 if status is None else int(status),
-            retry_after=None if retry_after is None else int(retry_after),
-            delay=1.0 if delay is None else delay,
-            location=_location(parameters.get("location", "/.well-known/jwks.json")),
-            kid=_kid(parameters.get("kid")),
+            count=parameters.get("count", 1 if until is None else None),
+            until=until,
+            status=parameters.get("status", 503),
+            retry_after=parameters.get("retry_after"),
+            delay=parameters.get("delay", 1.0),
+            location=parameters.get("location", "/.well-known/jwks.json"),
+            kid=parameters.get("kid"),
             stale=self._issuer.policy.keys.key_set(),
         )
 
@@ -186,46 +229,10 @@ class DefectsResource(JsonResource):
         respond_json(request, 200, {"defects": rows}, NO_STORE)
 
 
-def _number(parameters: Parameters, name: str, low: float, high: float) -> float | None:
-    """Return a JSON number, or its text in a query or form; None when it was not given."""
-    value = parameters.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidParameter(f"{name} must be a number from {low} to {high}, not {value!r:.60}")
-    return value
-
-
-def _time(value: object) -> float:
-    """Parse a NumericDate, or a date and time of RFC 3339 with its offset, to seconds."""
-    if isinstance(value, str) and not value.isdigit():
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is not None and moment.tzinfo is not None:
-            value = moment.timestamp()
-    try:
-        time = _number({"time": value}, "time", 0, MAX_DATE)
-    except InvalidParameter:
-        time = None
-    if time is None:
-        raise InvalidParameter(
-            "set needs time: seconds since 1970, or such as 2030-01-01T00:00:00Z (RFC 3339),"
-            f" not {value!r:.60}"
-        )
-    return time
-
-
-def _location(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,2000}", value):
-        return value
-    raise InvalidParameter("location must be a URL or a path, in ASCII without spaces")
-
-
-def _kid(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidParameter("kid must be a string")
+def _check_taken(action: str, parameters: Parameters) -> None:
+    """Refuse a parameter that the action would pass over."""
+    taken = _TAKEN.get(action, frozenset())
+    others = sorted(parameters.keys() - taken)
+    if others:
+        takes = ", ".join(sorted(taken)) or "no parameter"
+        raise InvalidParameter(f"{action} takes {takes}, not {others[0]}")

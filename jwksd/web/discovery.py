@@ -56,7 +56,7 @@ class DiscoveryResource(JsonResource):
     def _get(self, request: Request) -> None:
         if self._document is None:
             members = metadata(self._issuer.name, self._issuer.algorithms)
-            self._document = document(json.dumps(members).encode("utf-8"))
+            self._document = document(json.dumps(members, allow_nan=False).encode("utf-8"))
         self._warn_of_mismatch(request)
         body = self._document.body
         repeat = Repeat(lambda: body, len(body))

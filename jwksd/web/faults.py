@@ -83,7 +83,9 @@ def only(keys: Document, kid: str) -> Document:
 
 
 def _set(keys: list[dict[str, Any]]) -> Document:
-    return document(json.dumps({"keys": keys}, separators=(",", ":")).encode("ascii"))
+    return document(
+        json.dumps({"keys": keys}, separators=(",", ":"), allow_nan=False).encode("ascii")
+    )
 
 
 def _status(request: Request, fault: Fault, current: Document) -> None:

@@ -8,20 +8,25 @@ must everywhere else.
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import unquote_plus, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
-from jwksd.errors import InvalidClient, JwksdError, OAuthError
+from jwksd.errors import InvalidClient, InvalidParameter, JwksdError, OAuthError
 from jwksd.issuing.issuer import ACCESS_TYPE, Issuer
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.verifying import media_type
-from jwksd.web.http.parameters import MAX_BODY, MAX_LONG_BODY, read_form
+from jwksd.web.http.bodies import MAX_BODY, MAX_LONG_BODY
+from jwksd.web.http.parameters import read_form
 from jwksd.web.http.resource import NO_STORE, JsonResource, problem_headers, respond_json
+from jwksd.web.mintparameters import PARAMETERS, mint_request
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 _REPEATABLE = frozenset({"audience", "resource"})
+_OURS = ("claims", "lifetime", "defect")
+"""Parameters of /auth that /token takes too."""
 
 
 class Form:
@@ -85,6 +90,10 @@ class TokenResource(OAuthResource):
 
     shared = True
 
+    def __init__(self, issuer: Issuer, *, dev: bool) -> None:
+        super().__init__(issuer)
+        self._dev = dev
+
     def _answer(self, request: Request, form: Form, client: str) -> "Deferred[None] | None":
         return Deferred.fromCoroutine(self._grant(request, form, client))
 
@@ -101,14 +110,22 @@ class TokenResource(OAuthResource):
             "client_id": client,
             **scoped,
         }
-        token = await self._issuer.mint(MintRequest(claims=claims, header={"typ": "at+jwt"}))
+        token = await self._issuer.mint(self._wanted(form, claims))
         members = {
             "access_token": token.token.decode("ascii"),
             "token_type": "Bearer",
-            "expires_in": token.exp - token.iat,
+            "expires_in": self._issuer.seconds_left(token),
             **scoped,
         }
         respond_json(request, 200, members, (*NO_STORE, (b"Pragma", b"no-cache")))
+
+    def _wanted(self, form: Form, claims: Mapping[str, object]) -> MintRequest:
+        """Return what the form asks for: its claims are merged over these, which the grant has."""
+        given = {name: value for name in _OURS if (value := form.get(name)) is not None}
+        asked = {name: PARAMETERS[name].from_text(name, value) for name, value in given.items()}
+        wanted = mint_request(asked, self._issuer.algorithms, dev=self._dev)
+        _check_claims(wanted.claims, form)
+        return replace(wanted, claims={**claims, **wanted.claims}, header={"typ": "at+jwt"})
 
 
 class IntrospectResource(OAuthResource):
@@ -181,6 +198,15 @@ def _scope(form: Form) -> str | None:
         detail = "scope must be words of printable ASCII without quotes, one space between them"
         raise OAuthError("invalid_scope", detail)
     return scope
+
+
+def _check_claims(claims: Mapping[str, object], form: Form) -> None:
+    """Refuse claims that say otherwise than the request does."""
+    own = sorted({"client_id", "scope"} & claims.keys())
+    if own:
+        raise InvalidParameter(f"claims.{own[0]} is what the request says of itself; leave it out")
+    if "aud" in claims and form.all("audience", "resource"):
+        raise InvalidParameter("claims.aud stands instead of audience and resource: give one")
 
 
 def _audience(form: Form) -> str | list[str] | None:

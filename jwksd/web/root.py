@@ -38,7 +38,7 @@ def make_root(issuer: Issuer, dev: Dev | None = None) -> Root:
     well_known.putChild(b"oauth-authorization-server", metadata)
     root.putChild(b".well-known", well_known)
     root.putChild(b"auth", AuthResource(issuer, dev=dev is not None))
-    root.putChild(b"token", TokenResource(issuer))
+    root.putChild(b"token", TokenResource(issuer, dev=dev is not None))
     root.putChild(b"introspect", IntrospectResource(issuer))
     root.putChild(b"healthz", HealthResource())
     root.putChild(b"readyz", ReadyResource(lambda: issuer.not_ready))

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,14 @@ BODIES: list[tuple[object, str, str]] = [
     (b'{"lifetime": Infinity}', "body", "Infinity is no JSON number"),
     (b'{"claims": {"x": -Infinity}}', "body", "-Infinity is no JSON number"),
     (b'{"alg": "RS256\xff"}', "body", "not UTF-8"),
-    (b"\xef\xbb\xbf{}", "body", "is not JSON"),
+    (b"\xef\xbb\xbf\xef\xbb\xbf{}", "body", "is not JSON"),
+    (b'{"lifetime": 1e400}', "body", "1e400 is larger than any number"),
+    (b'{"claims": {"n": [-1e999]}}', "body", "-1e999 is larger than any number"),
+    (b'{"header": {"n": 1E+310}}', "body", "1E+310 is larger than any number"),
+    (b'{"claims": {"n": ' + b"1" * 101 + b"}}", "body", "at most 100"),
+    (b'{"claims": {"x": ' + b"[" * 63 + b"]" * 63 + b"}}", "body", "nested too deeply"),
+    (b'{"claims": ' + b'{"a":' * 964 + b"1" + b"}" * 965, "body", "nested too deeply"),
+    (rb'{"claims": {"sub": "\ud800"}}', "body", "surrogate"),
     ('{"expired": true}'.encode("utf-16"), "body", "not UTF-8"),
     (b"[" * 50_000, "body", "nested too deeply"),
     (b'{"claims":' * 6_000, "body", "nested too deeply"),
@@ -44,7 +52,9 @@ BODIES: list[tuple[object, str, str]] = [
     (0, "body", "must be an object"),
     ("expired=true", "body", "must be an object"),
     ({"Expired": True}, '"Expired"', "it may have"),
-    ({"username": "u", "password": "p"}, '"password", "username"', "it may have"),
+    ({"Expired": True}, '"Expired"', "did you mean expired?"),
+    ({"expires": True, "x": 1}, '"expires"', "did you mean expired?"),
+    ({"Username": "u", "login": "p"}, '"Username", "login"', "it may have"),
     ({"exp": 1}, '"exp"', '"claims"'),
     ({"": 1}, '""', "it may have"),
     ({"x" * 1000: 1}, '"xxx', "it may have"),
@@ -52,9 +62,10 @@ BODIES: list[tuple[object, str, str]] = [
     ({"expired": "Token"}, "expired", "must be true, false or token"),
     ({"expired": 1}, "expired", "must be true, false or token"),
     ({"expired": 0.0}, "expired", "must be true, false or token"),
-    ({"expired": None}, "expired", "must be true, false or token"),
+    ({"expired": "yes"}, "expired", 'not "yes"'),
+    ({"expired": [None]}, "expired", "not [null]"),
     ({"expired": [True]}, "expired", "must be true, false or token"),
-    ({"alg": None}, "alg", "must be a string"),
+    ({"alg": True}, "alg", "must be a string, not true"),
     ({"alg": 256}, "alg", "must be a string"),
     ({"alg": ["RS256"]}, "alg", "must be a string"),
     ({"alg": ""}, "alg", "must be one of RS256"),
@@ -70,8 +81,8 @@ BODIES: list[tuple[object, str, str]] = [
     ({"lifetime": "1h"}, "lifetime", "whole number of seconds"),
     ({"lifetime": ""}, "lifetime", "whole number of seconds"),
     ({"lifetime": True}, "lifetime", "whole number of seconds"),
-    ({"lifetime": None}, "lifetime", "whole number of seconds"),
-    ({"claims": None}, "claims", "must be a JSON object"),
+    ({"claims": [None, True]}, "claims", "must be a JSON object, not [null, true]"),
+    ({"claims": "{}"}, "claims", "must be a JSON object"),
     ({"claims": []}, "claims", "must be a JSON object"),
     ({"claims": "sub=me"}, "claims", "must be a JSON object"),
     ({"claims": {"iss": None}}, "claims.iss", TEXT),
@@ -95,14 +106,22 @@ BODIES: list[tuple[object, str, str]] = [
     ({"claims": {"nbf": False}}, "claims.nbf", DATE),
     ({"claims": {"iat": [1]}}, "claims.iat", DATE),
     ({"claims": {"iat": 0.5}}, "claims.iat", DATE),
-    ({"header": None}, "header", "must be a JSON object"),
+    ({"claims": {"EXP": 99_999_999_999, "exp": 1}}, "claims.EXP", "did you mean exp?"),
+    ({"claims": {"i\u017f\u017f": "x"}}, "claims.i\u017f\u017f", "did you mean iss?"),
+    ({"claims": {"act": {"Sub": "x"}}}, "claims.act.Sub", "did you mean sub?"),
+    ({"claims": {"cnf": {"JKT": "x"}}}, "claims.cnf.JKT", "did you mean jkt?"),
+    ({"header": {"ALG": "none"}}, "header.ALG", "did you mean alg?"),
+    ({"header": {"\u212aid": "x"}}, "header.\u212aid", "did you mean kid?"),
+    ({"header": {"Typ": "at+jwt"}}, "header.Typ", "did you mean typ?"),
+    ({"header": "{}"}, "header", "must be a JSON object"),
     ({"header": ["typ"]}, "header", "must be a JSON object"),
     *(({"header": {name: "x"}}, f"header.{name}", SERVER) for name in
-      ("alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c")),
+      ("alg", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "enc", "zip",
+       "epk", "apu", "apv", "iv", "tag", "p2s", "p2c")),
     ({"header": {"typ": 1}}, "header.typ", "must be a string"),
     ({"header": {"cty": None}}, "header.cty", "must be a string"),
     ({"defect": "no-such"}, "defect", "GET /dev/defects"),
-    ({"defect": None}, "defect", "GET /dev/defects"),
+    ({"defect": "exp_past"}, "defect", "did you mean exp-past?"),
     ({"defect": ["control"]}, "defect", "GET /dev/defects"),
 ]  # fmt: skip
 
@@ -120,7 +139,27 @@ QUERIES: list[tuple[str, str, str]] = [
     ("lifetime=1e3", "lifetime", "whole number of seconds"),
     ("lifetime=%D9%A3", "lifetime", "whole number of seconds"),
     ("lifetime=0", "lifetime", "1 to 86400 seconds"),
-    ("claims={}", "claims", "must be a JSON object, in a JSON body"),
+    ("claims=", "claims", "is not JSON"),
+    ("claims=null", "claims", "must be a JSON object such as {}, not null"),
+    ("claims=[]", "claims", "must be a JSON object such as {}, not []"),
+    ("claims={'sub':'x'}", "claims", "is not JSON"),
+    ('claims={"sub":"a","sub":"b"}', "sub", "given twice with different values"),
+    ('claims={"n":1e400}', "claims", "1e400 is larger"),
+    ('claims={"sub":1}', "claims.sub", TEXT),
+    ('claims={"SUB":"x"}', "claims.SUB", "did you mean sub?"),
+    ("claims={}&claims={%22x%22:1}", "claims", "given twice with different values"),
+    ("claims[sub]=x", '"claims[sub]"', "did you mean claims?"),
+    ("expired=1", "expired", 'must be true, false or token, not "1"'),
+    ("expired=true;alg=ES256", "expired", "must be true, false or token"),
+    ("a=1;expired=true", "expired", "& separates parameters"),
+    ("a=1?expired=true", "expired", "& separates parameters"),
+    ("a=1&amp;expired=true", "expired", "& separates parameters"),
+    ("Expired=true", '"Expired"', "did you mean expired?"),
+    ("expired[]=true", '"expired[]"', "did you mean expired?"),
+    ("%65xpired%20=true", '"expired "', "did you mean expired?"),
+    ("expried=true", '"expried"', "did you mean expired?"),
+    ("expired%FF=true", "expired", "did you mean expired?"),
+    ('{"expired":true}', "expired", "did you mean expired?"),
     ("header={}", "header", "must be a JSON object, in a JSON body"),
     ("defect=none", "defect", "GET /dev/defects"),
     ("alg=%FF", "alg", "not UTF-8"),
@@ -210,6 +249,65 @@ class WishTests(HttpTestCase):
         self.assertEqual(claims["iss"], "https://other.example")
         self.assertEqual((claims["aud"], claims["roles"]), (["a", "b"], ["x"]))
         self.assertEqual(claims["exp"] - claims["iat"], 3600)
+
+    def test_claims_come_as_json_text_in_query_and_form(self) -> None:
+        """What a JSON body says in its claims, a form says in one field."""
+        text = '{"sub": "a&b", "n": [1, true, null], "s": "\u00e9\\u20ac"}'
+        multipart = (
+            '--b\r\nContent-Disposition: form-data; name="claims"; filename="claims.json"\r\n'
+            f"Content-Type: application/json\r\n\r\n\ufeff{text}\r\n--b--\r\n"
+        ).encode()
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        for path, arguments in (
+            (f"/auth?claims={quote(text)}", {}),
+            ("/auth", {"data": {"claims": text}}),
+            ("/auth", {"data": multipart, "headers": headers}),
+            ("/auth", {"json": {"claims": json.loads(text)}}),
+            (f"/auth?claims={quote(text)}", {"json": {"claims": json.loads(text)}}),
+        ):
+            with self.subTest(path=path):
+                response, body = self.request("POST", path, **arguments)
+                self.assertEqual(response.code, 200, body)
+                claims = json.loads(decode(body.split(b".")[1]))
+                self.assertEqual(
+                    {name: claims[name] for name in ("sub", "n", "s")}, json.loads(text)
+                )
+
+    def test_credentials_are_ignored_in_a_json_body_too(self) -> None:
+        """Login clients post a username and a password, of any type."""
+        for wish in (
+            {"username": "u", "password": "p"},
+            {"username": None, "password": ["p"], "lifetime": 60},
+            {"username": {"claims": {"EXP": 1}}},
+        ):
+            with self.subTest(wish=wish):
+                header, claims = self.signed(**wish)
+                self.assertEqual(set(header), {"alg", "typ", "kid"})
+                self.assertEqual(set(claims), {"iss", "iat", "exp", "jti"})
+
+    def test_null_has_the_default(self) -> None:
+        """A client that fills in a form of all parameters and leaves some empty gets a token."""
+        names = ("expired", "alg", "lifetime", "claims", "header", "defect", "username")
+        header, claims = self.signed(**dict.fromkeys(names))
+        self.assertEqual((header["alg"], header["typ"]), ("RS256", "JWT"))
+        self.assertEqual(claims["exp"] - claims["iat"], 3600)
+
+    def test_letters_take_as_many_octets_in_a_token_as_in_the_body(self) -> None:
+        """A body of 64 KiB makes no token of 256 KiB, as it would with escapes."""
+        text = "\u20ac" * 21_000
+        data = json.dumps({"claims": {"x": text}}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        response, body = self.request("POST", "/auth", data=data, headers=headers)
+        self.assertEqual(response.code, 200)
+        self.assertLess(len(body), 90_000)
+        self.assertEqual(json.loads(decode(body.split(b".")[1]))["x"], text)
+
+    def test_what_is_as_deep_as_may_be_is_signed_and_read_back(self) -> None:
+        """64 levels in the body are 63 in the token, which introspection follows."""
+        deep = json.loads("[" * 62 + "]" * 62)
+        response, body = self.request("POST", "/auth", json={"claims": {"x": deep}})
+        self.assertEqual(response.code, 200, body)
+        self.assertIsNotNone(self.app.issuer.introspect(body.decode()))
 
     def test_a_lifetime_is_that_of_token_and_key(self) -> None:
         """One second before its end the key is published, at its end it is gone."""

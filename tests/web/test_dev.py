@@ -85,6 +85,61 @@ class ClockTests(DevTestCase):
                 self.assertRegex(problem["detail"], "time|seconds")
 
 
+class ParameterTests(DevTestCase):
+    def refusal(self, path: str, **arguments: Any) -> str:
+        """What is said of a request that is refused."""
+        response, body = self.request("POST", path, **arguments)
+        detail: str = self.assert_problem(response, body, 400, "invalid-parameter")["detail"]
+        return detail
+
+    def test_a_parameter_that_an_action_does_not_take_is_refused(self) -> None:
+        """Passed over, it would leave a developer with another state than was asked for."""
+        for query, said in (
+            ("action=freeze&time=0", "freeze takes no parameter, not time"),
+            ("action=advance&seconds=1&delay=2", "advance takes seconds, not delay"),
+            ("action=set&time=0&seconds=1", "set takes time, not seconds"),
+            ("action=reset&kid=x", "reset takes no parameter, not kid"),
+            ("action=revoke&kid=x&alg=RS256", "revoke takes kid, not alg"),
+            ("action=fault&fault=empty&time=1", "not time"),
+        ):
+            with self.subTest(query=query):
+                self.assertIn(said, self.refusal(f"/dev?{query}"))
+
+    def test_a_misspelt_parameter_is_refused(self) -> None:
+        """In query, form and JSON; those that mean something else are ignored in the first two."""
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        for name, right in (
+            ("Action", "action"),
+            ("actoin", "action"),
+            ("retry-after", "retry_after"),
+            ("seconds[]", "seconds"),
+            ("second", "seconds"),
+            ("KID", "kid"),
+        ):
+            said = f"did you mean {right}?"
+            with self.subTest(name=name):
+                self.assertIn(said, self.refusal(f"/dev?action=reset&{name}=1"))
+                data = f"action=reset&{name}=1".encode()
+                self.assertIn(said, self.refusal("/dev", data=data, headers=form))
+                self.assertIn(said, self.refusal("/dev", json={"action": "reset", name: 1}))
+        self.assertEqual(self.request("POST", "/dev?action=reset&username=u&x=1")[0].code, 200)
+        data = b'{"action": "reset"}'
+        self.assertIn("application/json", self.refusal("/dev", data=data, headers=form))
+
+    def test_values_are_read_as_at_auth(self) -> None:
+        """null is absent, the same number is no conflict, and half a time is no time."""
+        self.assertEqual(self.act("reset", kid=None)["removed"], 0)
+        response, _ = self.request(
+            "POST", "/dev?action=advance&seconds=5", json={"action": "advance", "seconds": 5.0}
+        )
+        self.assertEqual(response.code, 200)
+        self.assertIn("not null", self.refusal("/dev", json={"action": None}))
+        self.assertIn("not true", self.refusal("/dev", json={"action": "advance", "seconds": True}))
+        for wish in ({"count": 1.5}, {"status": 503.5}, {"retry_after": "0.5"}):
+            detail = self.refusal("/dev", json={"action": "fault", "fault": "status", **wish})
+            self.assertIn("and whole", detail)
+
+
 class RotatingTests(DevTestCase):
     """The dev surface of a server with the rotating policy."""
 

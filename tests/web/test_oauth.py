@@ -1,7 +1,7 @@
 """OAuth: tokens for clients that act for themselves, introspection, discovery, and the errors."""
 
 import json
-from base64 import b64encode, urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +12,7 @@ from twisted.logger import globalLogPublisher
 
 from jwksd.errors import JwksdError, Overloaded
 from jwksd.issuing.issuer import MAX_TOKEN
-from jwksd.web.http.parameters import MAX_BODY, MAX_LONG_BODY
+from jwksd.web.http.bodies import MAX_BODY, MAX_LONG_BODY
 from jwksd.web.oauth import _code, _description
 from tests.support.app import make_app
 from tests.support.http import HttpTestCase
@@ -178,6 +178,106 @@ class TokenTests(OAuthTestCase):
         self.assertRegex(_description(detail), r"\A[\x20-\x21\x23-\x5b\x5d-\x7e]*\Z")
 
 
+class WishedTokenTests(OAuthTestCase):
+    def grant(self, **fields: str) -> dict[str, Any]:
+        """The answer of the token endpoint to these fields beside a right grant."""
+        response, body = self.post("/token", [*GRANT, *CLIENT, *fields.items()])
+        self.assertEqual(response.code, 200, body)
+        return body  # type: ignore[no-any-return]
+
+    def test_claims_are_merged_over_those_of_the_grant(self) -> None:
+        """sub and aud may be others, what is not asked for stays; typ is at+jwt all the same."""
+        wished = {"sub": "alice", "aud": ["a", "b"], "roles": ["é"], "iss": "https://x"}
+        body = self.grant(claims=json.dumps(wished, ensure_ascii=False), scope="read")
+        own = {"client_id": "me", "scope": "read", "iat": NOW, "exp": NOW + 3600, "jti": "id-0"}
+        self.assertEqual(claims(body["access_token"]), {**own, **wished})
+        header = json.loads(urlsafe_b64decode(body["access_token"].split(".")[0] + "=="))
+        self.assertEqual(header["typ"], "at+jwt")
+
+    def test_a_lifetime_is_that_of_the_token(self) -> None:
+        """As at /auth; without a value it was not sent (RFC 6749 §3.2)."""
+        body = self.grant(lifetime="90")
+        self.assertEqual((body["expires_in"], claims(body["access_token"])["exp"]), (90, NOW + 90))
+        self.assertEqual(self.grant(lifetime="", claims="", defect="")["expires_in"], 3600)
+
+    def test_expires_in_is_told_from_now_on_and_never_negative(self) -> None:
+        """Whatever the claims say of iat and exp (RFC 6749 §5.1)."""
+        for wished, expected in (
+            ({"exp": NOW + 60}, 60),
+            ({"exp": NOW - 60}, 0),
+            ({"exp": 0}, 0),
+            ({"iat": 0}, 3600),
+            ({"iat": NOW + 999_999}, 3600),
+            ({"iat": 0, "exp": NOW + 5}, 5),
+        ):
+            with self.subTest(claims=wished):
+                self.assertEqual(self.grant(claims=json.dumps(wished))["expires_in"], expected)
+
+    def test_a_defect_is_that_of_the_catalogue(self) -> None:
+        """With --dev; what it does not break is as /token writes it."""
+        token = self.grant(defect="alg-none", claims='{"x":1}')["access_token"]
+        head, _, signature = token.split(".")
+        self.assertEqual(
+            json.loads(urlsafe_b64decode(head + "==")) | {"kid": ""},
+            {"alg": "none", "typ": "at+jwt", "kid": ""},
+        )
+        self.assertEqual((signature, claims(token)["x"]), ("", 1))
+        past = claims(self.grant(defect="claims-case")["access_token"])
+        self.assertLess(past["exp"], NOW)
+        self.assertGreater(past["EXP"], NOW)
+
+    def test_what_is_not_allowed_is_invalid_request(self) -> None:
+        """With the words of /auth: what was wrong, and what would be right."""
+        for fields, said in (
+            ({"claims": "{"}, "claims is not JSON"),
+            ({"claims": "null"}, "claims must be a JSON object such as {}, not null"),
+            ({"claims": "sub=x"}, "claims is not JSON"),
+            ({"claims": '{"n":1e400}'}, "1e400 is larger"),
+            ({"claims": '{"exp":"1"}'}, "claims.exp must be a NumericDate"),
+            ({"claims": '{"EXP":1}'}, "claims.EXP: did you mean exp?"),
+            ({"claims": '{"client_id":"you"}'}, "claims.client_id is what the request says"),
+            ({"claims": '{"scope":"all"}'}, "claims.scope is what the request says"),
+            ({"claims": '{"Scope":"all"}'}, "claims.Scope: did you mean scope?"),
+            ({"claims": '{"aud":"a"}', "audience": "b"}, "claims.aud stands instead of audience"),
+            ({"claims": '{"aud":"a"}', "resource": "urn:b:c"}, "claims.aud stands instead of"),
+            ({"claims": f'{{"exp":{NOW + 9}}}', "lifetime": "9"}, "claims.exp stands instead of"),
+            ({"lifetime": "0"}, "lifetime must be 1 to 86400 seconds"),
+            ({"lifetime": "1h"}, "lifetime must be a whole number of seconds, not '1h'"),
+            ({"defect": "no-such"}, "no defect is called 'no-such'"),
+            ({"defect": "alg_none"}, "did you mean alg-none?"),
+            ({"defect": "ecdsa-zero"}, "defect ecdsa-zero exists for EC keys only"),
+        ):
+            with self.subTest(fields=fields):
+                answer = self.post("/token", [*GRANT, *CLIENT, *fields.items()])
+                self.assert_error(answer, 400, "invalid_request", said)
+
+    def test_without_dev_there_are_no_defects(self) -> None:
+        """The refusal says which option is missing."""
+        self.app = make_app(dev=False)
+        answer = self.post("/token", [*GRANT, *CLIENT, ("defect", "alg-none")])
+        self.assert_error(answer, 400, "invalid_request", "--dev")
+        answer = self.post("/token", [*GRANT, *CLIENT, ("defect", "no-such")])
+        self.assert_error(answer, 400, "invalid_request", "--dev")
+        self.assertEqual(self.grant(lifetime="5", claims="{}")["expires_in"], 5)
+
+    def test_what_it_does_not_know_is_ignored(self) -> None:
+        """RFC 6749 §3.2 has it so, however near a name is."""
+        body = self.grant(
+            Lifetime="1", claim="x", expired="true", header="{}", **{"claims[a]": "1"}
+        )
+        self.assertEqual(body["expires_in"], 3600)
+
+    def test_a_form_that_is_json_is_refused(self) -> None:
+        """curl -d sends JSON as a form, whose one field would have an odd name."""
+        for path in ("/token", "/introspect"):
+            for data in (b'{"grant_type":"client_credentials"}', b"{grant_type: x}", b" \n[{}]"):
+                headers = {"Content-Type": "application/x-www-form-urlencoded"}
+                response, body = self.request("POST", path, data=data, headers=headers)
+                answer = (response, json.loads(body))
+                self.assert_error(answer, 400, "invalid_request", "the body is JSON")
+                self.assertIn("Content-Type", answer[1]["error_description"])
+
+
 class IntrospectTests(OAuthTestCase):
     def introspect(self, token: str) -> Any:
         response, body = self.post("/introspect", [*CLIENT, ("token", token)])
@@ -285,6 +385,26 @@ class IntrospectTests(OAuthTestCase):
                     data = b"client_id=c&x=".ljust(length, b"y")
                     response, _ = self.request("POST", path, data=data, headers=headers)
                     self.assertEqual(response.code, status)
+
+    def test_no_token_makes_it_fail(self) -> None:
+        """Nested as deeply as a body allows, with numbers beyond all bounds, or no JSON at all."""
+        right = {"kid": "x", "alg": "RS256"}
+        for header in (
+            b"[" * 1000,
+            b"[" * 980 + b"]" * 980,
+            b'{"kid":' * 900 + b'"x"' + b"}" * 900,
+            b'{"kid":"x","a":' + b"[" * 40_000 + b"}",
+            b'{"kid":1e400}',
+            b'{"kid":' + b"9" * 5000 + b"}",
+            b'{"kid":"\\ud800"}',
+            b"\xff\xfe{\0}\0",
+            b"\xef\xbb\xbf" + json.dumps(right).encode(),
+            b" ",
+        ):
+            text = urlsafe_b64encode(header).decode().rstrip("=")
+            for token in (text, f"{text}.e30.x", f"{text}.{text}.{text}"):
+                with self.subTest(header=header[:20]):
+                    self.assertEqual(self.introspect(token[:60_000]), {"active": False})
 
     def test_token_and_client_are_needed(self) -> None:
         """RFC 7662 §2.1: the client must say who it is, and which token it means."""

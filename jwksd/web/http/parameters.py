@@ -1,63 +1,64 @@
 """Parameters of a request: from the query, a form body, or a JSON object body.
 
-In query and form, names that we do not know are ignored, as plain clients expect (RFC 6749 §3.2).
-In a JSON body they are refused by name. A name given twice with different values is refused.
+1. In query and form, names that are not known are ignored, as plain clients expect (RFC 6749 §3.2),
+   unless one was probably meant for a known one. In a JSON body they are refused by name.
+2. ``null`` is absent. Once more the same value is no conflict, wherever and however it is written;
+   another value is.
+3. ``username`` and ``password`` are ignored everywhere: so do plain clients log in.
 """
 
-import json
-from collections.abc import Iterable
-from io import BytesIO
-from typing import NoReturn
-from urllib.parse import parse_qsl
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
-from jwksd.errors import ContentTooLarge, InvalidParameter, UnsupportedMediaType
-from jwksd.web.http.resource import header
+from jwksd.errors import InvalidParameter, UnsupportedMediaType
+from jwksd.jose.jsontext import BadJson, parse, same, shown
+from jwksd.web.http.bodies import (
+    FORM,
+    JSON,
+    MAX_BODY,
+    MULTIPART,
+    Body,
+    Field,
+    field_text,
+    form_fields,
+    multipart_fields,
+    read_body,
+)
+from jwksd.web.http.names import did_you_mean, meant
+from jwksd.web.http.values import Parameter, Read
 
-Parameters = dict[str, object]
-Pairs = Iterable[tuple[str, object]]
+Table = Mapping[str, Parameter]
+"""The parameters of a resource by name."""
 
-MAX_BODY = 65_536
-"""Octets of a request body. The largest sensible claims set is far smaller."""
+Parameters = dict[str, Any]
+"""What was given, by name, each as its function in ``values`` returns it."""
 
-MAX_LONG_BODY = 131_072
-"""Octets of a body that holds a token: the longest that is signed, and room for other fields."""
+_Given = tuple[str, object, Read]
 
-_MAX_FIELDS = 100
-_READABLE = "application/json, application/x-www-form-urlencoded and multipart/form-data"
-
-
-def read_body(request: Request, most: int = MAX_BODY) -> bytes:
-    """Return the whole body.
-
-    Raises:
-        ContentTooLarge: it is larger than ``most`` octets, of which there are ``MAX_LONG_BODY``.
-    """
-    assert request.content is not None  # noqa: S101  # only until all headers are in
-    body: bytes = request.content.read(most + 1)
-    if len(body) > most:
-        raise ContentTooLarge(f"the body is larger than the {most} octets that are read")
-    return body
+_CREDENTIALS = frozenset({"username", "password"})
+_READABLE = f"{JSON}, {FORM} and {MULTIPART}"
+_BEHIND_ANOTHER = re.compile(rb"[;?,\s]([^=;?,\s]{1,200})=")
+_ON_ANOTHER_LINE = re.compile(rb"[\r\n]([^=\r\n]{1,200})=")
 
 
-def read_parameters(request: Request, known: frozenset[str]) -> Parameters:
-    """Return the known parameters of a request by name, from its query and its body.
-
-    From query and form the values are strings; from a JSON body they are what JSON has.
+def read_parameters(request: Request, table: Table) -> Parameters:
+    """Return the parameters of a request by name, from its query and its body.
 
     Raises:
         ContentTooLarge: the body is larger than ``MAX_BODY`` octets.
-        InvalidParameter: a part cannot be read, a name is unknown in a JSON body, or a name is
-            given twice with different values.
-        UnsupportedMediaType: there is a body of a type that we do not read.
+        InvalidParameter: a part cannot be read, a name is unknown in a JSON body or misspelt
+            elsewhere, a value is not allowed, or a name is given twice with different values.
+        UnsupportedMediaType: there is a body of a type that is not read.
     """
-    parameters: Parameters = {}
-    _merge(parameters, _form_pairs(_query(request), "query", known))
+    given = _from_form(_query(request), "query", table)
     body = read_body(request)
-    if body:
-        _merge(parameters, _read_body(header(request, b"content-type"), body, known))
-    return parameters
+    if body.octets:
+        given += _from_body(body, table)
+    return _typed(given)
 
 
 def read_form(request: Request, most: int = MAX_BODY) -> list[tuple[str, str]]:
@@ -65,123 +66,122 @@ def read_form(request: Request, most: int = MAX_BODY) -> list[tuple[str, str]]:
 
     Raises:
         ContentTooLarge: the body is larger than ``most`` octets.
-        InvalidParameter: it cannot be read.
+        InvalidParameter: it cannot be read, or is JSON.
         UnsupportedMediaType: it is no urlencoded form.
     """
     body = read_body(request, most)
-    media_type = _media_type(header(request, b"content-type"))
-    if body and media_type != "application/x-www-form-urlencoded":
-        raise UnsupportedMediaType(
-            f"the body must be application/x-www-form-urlencoded, not {media_type or 'untyped'}"
+    if body.octets and body.media_type != FORM:
+        named = body.media_type or "untyped"
+        raise UnsupportedMediaType(f"the body must be {FORM}, not {named}")
+    if body.hint:
+        raise InvalidParameter(
+            f"the body is JSON; it must be {FORM}, as its Content-Type says, such as name=value"
         )
-    return _form_pairs(body, "form body")
+    return [
+        (name, field_text(name, value, ascii_only=body.charset is not None))
+        for name, value in form_fields(body.octets, "form body")
+    ]
 
 
 def _query(request: Request) -> bytes:
     return request.uri.partition(b"?")[2]
 
 
-def _merge(parameters: Parameters, pairs: Pairs) -> None:
-    for name, value in pairs:
-        if name in parameters and not _same(parameters[name], value):
-            raise InvalidParameter(f"{name:.60} is given twice with different values; give it once")
-        parameters[name] = value
-
-
-def _same(one: object, other: object) -> bool:
-    """Return whether two JSON values are equal; 1 and true are equal in Python, not in JSON."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _read_body(content_type: bytes, body: bytes, known: frozenset[str]) -> Pairs:
-    media_type = _media_type(content_type)
-    if media_type == "application/json":
-        return _read_json(body, known)
-    if media_type == "application/x-www-form-urlencoded":
-        return _form_pairs(body, "form body", known)
-    if media_type == "multipart/form-data":
-        return _multipart_pairs(body, content_type.decode("latin-1"), known)
-    named = f"of type {media_type}" if media_type else "without a Content-Type"
-    raise UnsupportedMediaType(f"a body {named} cannot be read; {_READABLE} can")
-
-
-def _media_type(content_type: bytes) -> str:
-    text = content_type.decode("ascii", "backslashreplace")
-    return text.partition(";")[0].strip().lower()[:100]
-
-
-def _form_pairs(
-    form: bytes, where: str, known: frozenset[str] | None = None
-) -> list[tuple[str, str]]:
-    """Return the known fields of an urlencoded form; others are ignored, whatever their octets."""
-    # As Latin-1 every octet becomes one character, so that the octets can be restored.
-    text = form.decode("latin-1")
-    try:
-        fields = parse_qsl(
-            text, keep_blank_values=True, encoding="latin-1", max_num_fields=_MAX_FIELDS
+def _from_body(body: Body, table: Table) -> list[_Given]:
+    if body.media_type == JSON:
+        return _from_json(body.octets, table)
+    if body.media_type not in (FORM, MULTIPART):
+        raise UnsupportedMediaType(
+            f"a body {body.described} cannot be read; {_READABLE} can{body.hint}"
         )
-    except ValueError:
-        raise InvalidParameter(f"the {where} has more than {_MAX_FIELDS} fields") from None
-    pairs = []
-    for latin_name, value in fields:
-        name = latin_name.encode("latin-1").decode("utf-8", "backslashreplace")
-        if known is None or name in known:
-            pairs.append((name, _utf8(name, value.encode("latin-1"))))
-    return pairs
+    if body.hint:
+        raise InvalidParameter(f"the body is {body.described}{body.hint}")
+    ascii_only = body.charset is not None
+    if body.media_type == FORM:
+        return _from_form(body.octets, "form body", table, ascii_only=ascii_only)
+    return _from_fields(multipart_fields(body), table, ascii_only=ascii_only)
 
 
-def _multipart_pairs(
-    body: bytes, content_type: str, known: frozenset[str]
-) -> list[tuple[str, str]]:
-    # Imported here: few clients send this, and the import would slow every start.
-    from multipart import MultipartError, MultipartParser, parse_options_header
-
-    boundary = parse_options_header(content_type)[1].get("boundary", "")
+def _from_json(octets: bytes, table: Table) -> list[_Given]:
     try:
-        parser = MultipartParser(BytesIO(body), boundary, part_limit=_MAX_FIELDS)
-        parts = [part for part in parser if part.name in known]
-    except (MultipartError, LookupError, ValueError) as error:
-        raise InvalidParameter(f"the multipart body cannot be read: {error}") from None
-    return [(part.name, _utf8(part.name, part.raw)) for part in parts]
-
-
-def _utf8(name: str, octets: bytes) -> str:
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidParameter(f"{name:.60} is not UTF-8; percent-encode UTF-8 octets") from None
-
-
-def _read_json(body: bytes, known: frozenset[str]) -> Pairs:
-    try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        members = parse(octets, "the body")
+    except BadJson as error:
+        raise InvalidParameter(str(error)) from None
+    if not isinstance(members, dict):
+        raise InvalidParameter(
+            f"the JSON body must be an object, such as {{}}, not {shown(members)}"
         )
-    except UnicodeDecodeError:
-        raise InvalidParameter("the JSON body is not UTF-8 (RFC 8259 §8.1)") from None
-    except RecursionError:
-        raise InvalidParameter("the JSON body is nested too deeply") from None
-    except ValueError as error:
-        raise InvalidParameter(f"the body is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidParameter("the JSON body must be an object, such as {}")
-    unknown = sorted(set(value) - known)
+    unknown = sorted(members.keys() - table.keys() - _CREDENTIALS)
     if unknown:
         raise InvalidParameter(
-            f"unknown {_list(unknown)} in the JSON body; it may have {_list(sorted(known))}"
+            f"unknown {_list(unknown)} in the JSON body{did_you_mean(unknown[0], table)};"
+            f" it may have {_list(sorted(table))}"
         )
-    return value.items()
+    return [
+        (name, value, table[name].from_json)
+        for name, value in members.items()
+        if name in table and value is not None
+    ]
 
 
-def _unique(pairs: list[tuple[str, object]]) -> Parameters:
-    members: Parameters = {}
-    _merge(members, pairs)
-    return members
+def _from_form(form: bytes, where: str, table: Table, *, ascii_only: bool = False) -> list[_Given]:
+    if not form:
+        return []
+    given = _from_fields(form_fields(form, where), table, ascii_only=ascii_only)
+    for piece in form.split(b"&"):
+        _check_separators(piece, table)
+    return given
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number (RFC 8259 §6)")
+def _check_separators(piece: bytes, table: Table) -> None:
+    """Refuse a parameter that another character than ``&`` would make part of an ignored one.
+
+    A password may have any character but a line break, which no client sends as it is.
+    """
+    name = unquote_to_bytes(piece.partition(b"=")[0]).decode("utf-8", "replace")
+    if name in table:
+        return
+    behind_another = _ON_ANOTHER_LINE if name in _CREDENTIALS else _BEHIND_ANOTHER
+    for match in behind_another.finditer(piece):
+        behind = unquote_to_bytes(match[1]).decode("utf-8", "replace")
+        if behind in table or meant(behind, table):
+            raise InvalidParameter(f"{behind:.60} stands behind {name:.60}: & separates parameters")
+
+
+def _from_fields(fields: Iterable[Field], table: Table, *, ascii_only: bool) -> list[_Given]:
+    given: list[_Given] = []
+    for name, octets in fields:
+        if name in table:
+            value = field_text(name, octets, ascii_only=ascii_only)
+            given.append((name, value, table[name].from_text))
+        elif name not in _CREDENTIALS and (question := did_you_mean(name, table)):
+            raise InvalidParameter(f"{shown(name)} is no parameter{question}")
+    return given
+
+
+def _typed(given: Iterable[_Given]) -> Parameters:
+    by_name: dict[str, list[_Given]] = {}
+    for one in given:
+        by_name.setdefault(one[0], []).append(one)
+    return {name: _agreed(name, values) for name, values in by_name.items()}
+
+
+def _agreed(name: str, given: list[_Given]) -> object:
+    """Return the one value that is given, be it written in several ways."""
+    values = [value for _, value, _ in given]
+    try:
+        values = [read(name, value) for _, value, read in given]
+    except InvalidParameter:
+        if _all_same(values):
+            raise
+    if not _all_same(values):
+        raise InvalidParameter(f"{name} is given twice with different values; give it once")
+    return values[0]
+
+
+def _all_same(values: list[object]) -> bool:
+    return all(same(values[0], value) for value in values[1:])
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(json.dumps(name[:60]) for name in names)
+    return ", ".join(shown(name) for name in names)

@@ -19,7 +19,7 @@ from twisted.web.http import datetimeToString
 
 from jwksd.errors import JwksdError, MalformedRequest
 from jwksd.web.http.admission import judge
-from jwksd.web.http.parameters import MAX_LONG_BODY
+from jwksd.web.http.bodies import MAX_LONG_BODY
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.resource import error_of, respond_problem
 

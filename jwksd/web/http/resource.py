@@ -57,7 +57,7 @@ def respond_json(
     request: Request, status: int, value: Mapping[str, object], headers: Headers = ()
 ) -> None:
     """Answer with a JSON object."""
-    body = json.dumps(value, separators=(",", ":")).encode("utf-8")
+    body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode("utf-8")
     respond(request, status, body, ((b"Content-Type", b"application/json"), *headers))
 
 
@@ -69,7 +69,7 @@ def problem(error: JwksdError) -> bytes:
         "status": error.status,
         "detail": error.detail,
     }
-    return json.dumps(members).encode("utf-8")
+    return json.dumps(members, allow_nan=False).encode("utf-8")
 
 
 def problem_headers(error: JwksdError) -> list[tuple[bytes, bytes]]:
