@@ -163,6 +163,13 @@ class TooManyKeys(Overloaded):
     title = "Too many live keys"
 
 
+class TooManyConnections(Overloaded):
+    """There are as many connections as are allowed, and none of them is idle."""
+
+    slug = "too-many-connections"
+    title = "Too many connections"
+
+
 class Stopping(Overloaded):
     """The server is shutting down and makes no more keys."""
 

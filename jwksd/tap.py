@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ from jwksd.jose.keys import KeyPair
 from jwksd.keysources.generating import generate
 from jwksd.keysources.local import QUICK_RESERVE, KeySource
 from jwksd.keysources.threads import KeyThreads, Threads
+from jwksd.logs import unblocked
 from jwksd.service import Daemon, KeyService
-from jwksd.signals import StopSignals
+from jwksd.signals import StopSignals, UnusedSignals
 from jwksd.stores.opening import make_store
 from jwksd.web.endpoints.addresses import NamedEndpoint, described, tcp, why_local_only
+from jwksd.web.endpoints.descriptors import make_room
 from jwksd.web.endpoints.listener import Listener, base_url, is_loopback
 from jwksd.web.http.admission import Admission, host_names, origin_of
+from jwksd.web.http.connections import MAX_CONNECTIONS
 from jwksd.web.http.site import Site
 from jwksd.web.root import Dev, Root, make_root
 
@@ -83,7 +87,12 @@ def makeService(options: Options, reactor: Any = None, clock: IReactorTime | Non
     """
     if reactor is None:
         from twisted.internet import reactor
-    return make_daemon(options.settings, reactor, clock)
+    daemon = make_daemon(options.settings, reactor, clock)
+    if options.parent is not None:  # the process is twistd's
+        # twistd logs there, unless it is told a file. It looks after this call.
+        sys.stdout = unblocked(sys.stdout, reactor)
+        UnusedSignals().setServiceParent(daemon)
+    return daemon
 
 
 def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = None) -> Daemon:
@@ -109,6 +118,7 @@ def make_daemon(settings: Settings, reactor: Any, clock: IReactorTime | None = N
         name = settings.issuer.name or _default_name(addresses)
         issuer = make_issuer(settings.issuer, runtime, name=name, source=source, store=store)
         site.resource = make_root(issuer, dev)
+        site.connections.bound = make_room(server.max_connections, MAX_CONNECTIONS)
         site.admission = _admission(server, name, addresses)
         return KeyService(reactor, workers.all, source, issuer)
 

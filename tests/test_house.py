@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """By room, the rooms that it may import from. The edges, which are not here, may see everything."""
 
-EDGES = {"service", "signals", "tap", "cli", "__main__"}
+EDGES = {"service", "signals", "logs", "tap", "cli", "__main__"}
 """Nobody but they import one another."""
 
 PURE = ("jose", "lifecycle")

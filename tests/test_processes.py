@@ -266,6 +266,7 @@ class RefusalTests(EndTestCase):
             ("'--port' requires an argument", [*MAIN, "--port"]),
             ("0 to 65535", [*MAIN, "--port", "99999"]),
             ("0 to 65535", [*MAIN, "--port", "abc"]),
+            ("1 to 1000000", [*MAIN, "--max-connections", "0"]),
             ("HS256", [*MAIN, *free, "--alg", "HS256"]),
             ("none", [*MAIN, *free, "--alg", "none"]),
             ("--lifetime", [*MAIN, *free, "--lifetime", "0"]),
@@ -328,6 +329,31 @@ class RefusalTests(EndTestCase):
             with self.subTest(command=command):
                 self.assert_refusal(said, *self.end([*command, "--port", str(busy)]))
         self.assertFalse((self.folder / "pid").exists())
+
+
+class LimitTests(EndTestCase):
+    """How many connections there may be."""
+
+    limited = ("sh", "-c", 'ulimit -n "$0" && exec "$@"')
+
+    def test_the_bound_is_the_one_that_was_given(self) -> None:
+        """With all of them in use a further client gets 503, and the log tells it."""
+        process, port = self.serve("--max-connections", "2")
+        for _ in range(2):
+            busy = self.enterContext(socket.create_connection(("127.0.0.1", port), timeout=WAIT))
+            busy.sendall(b"GET")
+        self.assertEqual(ask(self.connect(port), "GET", JWKS)[0], 503)
+        code, output = self.stop(process)
+        self.assertEqual(code, 0)
+        self.assertIn("--max-connections allows 2", output)
+
+    def test_it_is_what_the_limit_of_open_files_allows(self) -> None:
+        """By default; a number that was given and does not fit is refused, with one that does."""
+        process = self.start(*self.limited, "300", *MAIN, "--port", "0", "--reserve", "0")
+        self.assertEqual(ask(self.connect(port_in(process.stdout.readline())), "GET", JWKS)[0], 200)
+        self.assertIn("44 at most are taken", self.stop(process)[1])
+        command = [*self.limited, "300", *MAIN, "--port", "0", "--max-connections", "45"]
+        self.assert_refusal("which is enough for 44", *self.end(command))
 
 
 class OptionTests(ProcessTestCase):

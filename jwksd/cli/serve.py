@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorCore
 
     from jwksd.service import Daemon
+    from jwksd.signals import HangUp
 
 
 @click.command(
@@ -35,36 +36,47 @@ for _heading, _options in OPTION_GROUPS.items():
 
 
 def run(settings: Settings) -> None:
-    """Run the server until SIGINT or SIGTERM: log on stderr, greeting on stdout.
+    """Run the server until SIGINT or SIGTERM, or its terminal is closed.
+
+    The log is on stderr, the greeting on stdout.
 
     Raises:
         StartUpRefused: it cannot start.
     """
     from twisted.internet import reactor
-    from twisted.logger import globalLogBeginner, textFileLogObserver
 
-    from jwksd.signals import ignore_signals
+    from jwksd.logs import begin_logging
+    from jwksd.signals import HangUp, ignore_signals, ignore_unhandled
     from jwksd.tap import make_daemon
 
+    ignore_unhandled()
+    hang_up = HangUp(reactor, reload)
     try:
         service = make_daemon(settings, reactor)
         service.privilegedStartService()
-        log = textFileLogObserver(sys.stderr)
-        globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+        begin_logging(reactor)
         # Not before it runs: until then a signal would end the process out of order.
-        reactor.callWhenRunning(start, service, reactor)
+        reactor.callWhenRunning(start, service, reactor, hang_up)
         reactor.run()
         ignore_signals()
     except KeyboardInterrupt:  # before the reactor runs, which has a handler of its own
         raise SystemExit(128 + signal.SIGINT) from None
 
 
-def start(service: "Daemon", reactor: "IReactorCore") -> None:
+def reload() -> None:
+    """Say that there is nothing to read anew."""
+    from twisted.logger import Logger
+
+    Logger("jwksd").info("SIGHUP: the log is standard error and no option is read anew; going on")
+
+
+def start(service: "Daemon", reactor: "IReactorCore", hang_up: "HangUp") -> None:
     """Start the service, have the reactor stop it, and greet."""
     service.startService()
+    hang_up.take_over()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     try:
-        print(greeting(service), flush=True)
+        print(f"{greeting(service)}\n", end="", flush=True)
     except OSError:  # nobody reads it; nor is it tried again when the process ends
         sys.stdout = None
 

@@ -70,6 +70,12 @@ OPTION_GROUPS: dict[str, tuple[Option, ...]] = {
             repeatable=True,
         ),
         Option(
+            "max-connections",
+            values.integer(1, 1_000_000),
+            "open connections in all; idle ones give way to new ones"
+            " (default: 10000, or as many as the limit of open files allows)",
+        ),
+        Option(
             "reuse-port", values.flag, "let several processes with one --store listen on one --port"
         ),
     ),

@@ -25,6 +25,7 @@ class ServerSettings:
     port: int = 8080
     interface: str = "127.0.0.1"
     listen: tuple[str, ...] = ()
+    max_connections: int | None = None
     reuse_port: bool = False
     dev: bool = False
     allow_remote_minting: bool = False

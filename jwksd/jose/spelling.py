@@ -14,7 +14,7 @@ _DOTLESS = {0x130: "i", 0x131: "i"}
 
 def _folded(name: str) -> str:
     """Return a name without case; U+017F becomes an s, U+212A a k."""
-    return name.translate(_DOTLESS).casefold()
+    return name.lower() if name.isascii() else name.translate(_DOTLESS).casefold()
 
 
 def _by_folded_name(names: Iterable[str]) -> Mapping[str, str]:

@@ -24,8 +24,6 @@ _JSON = ((b"Content-Type", b"application/json"), *_HEADERS)
 class AuthResource(JsonResource):
     """Makes a key, signs a token with it, and answers the token."""
 
-    shared = True
-
     def __init__(self, issuer: Issuer, *, dev: bool) -> None:
         super().__init__({b"POST": self._post})
         self._issuer = issuer

@@ -14,9 +14,10 @@ from twisted.web.server import Request
 
 from jwksd.issuing.issuer import Issuer
 from jwksd.jose.keysets import Document, document
+from jwksd.web.http.escaping import escaped
 from jwksd.web.http.repeat import Repeat
-from jwksd.web.http.resource import Headers, JsonResource, header
-from jwksd.web.wellknown import PREFLIGHT, respond_document
+from jwksd.web.http.resource import JsonResource, header
+from jwksd.web.wellknown import respond_document
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
 
@@ -50,9 +51,6 @@ class DiscoveryResource(JsonResource):
         self._document: Document | None = None
         self._hosts_warned_of: OrderedDict[str, None] = OrderedDict()
 
-    def options_headers(self) -> Headers:
-        return PREFLIGHT
-
     def _get(self, request: Request) -> None:
         if self._document is None:
             members = metadata(self._issuer.name, self._issuer.algorithms)
@@ -65,14 +63,14 @@ class DiscoveryResource(JsonResource):
 
     def _warn_of_mismatch(self, request: Request) -> None:
         """Warn once for each host: a client compares it with the issuer (OIDC Discovery §4.3)."""
-        host = header(request, b"host")[:255].decode("ascii", "backslashreplace")
+        host = escaped(header(request, b"host"), 255)
         if host == urlsplit(self._issuer.name).netloc or host in self._hosts_warned_of:
             return
         self._hosts_warned_of[host] = None
         if len(self._hosts_warned_of) > 100:
             self._hosts_warned_of.popitem(last=False)
         self._log.warn(
-            "a client asked {host!r} who the issuer is, and the answer was {issuer}; if it compares"
+            "a client asked '{host}' who the issuer is, and the answer was {issuer}; if it compares"
             " the two it will refuse: start with --issuer and the URL that clients use",
             host=host,
             issuer=self._issuer.name,

@@ -88,8 +88,6 @@ class OAuthResource(JsonResource):
 class TokenResource(OAuthResource):
     """``/token``: client_credentials (RFC 6749 §4.4), answered with an RFC 9068 access token."""
 
-    shared = True
-
     def __init__(self, issuer: Issuer, *, dev: bool) -> None:
         super().__init__(issuer)
         self._dev = dev

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from jwksd.errors import InvalidParameter, UnknownKey
 from jwksd.interfaces import IKeyPolicy
@@ -15,16 +15,11 @@ from jwksd.jose.keys import PublishedKey
 from jwksd.jose.keysets import Document, single_body
 from jwksd.web.http.negotiation import is_named, none_match
 from jwksd.web.http.repeat import CurrentBody, Repeat
-from jwksd.web.http.resource import Headers, JsonResource, Later, NotFound, header, respond
+from jwksd.web.http.resource import JsonResource, Later, NotFound, header, respond
+from jwksd.web.http.sharing import is_preflight
 
 _KID_JSON = re.compile(rb"([A-Za-z0-9_-]{43})\.json")
 _JSON, _JWK_SET = b"application/json", b"application/jwk-set+json"
-_PUBLIC: Headers = ((b"Access-Control-Allow-Origin", b"*"),)
-PREFLIGHT: Headers = (
-    *_PUBLIC,
-    (b"Access-Control-Allow-Methods", b"GET, HEAD"),
-    (b"Access-Control-Allow-Headers", b"*"),
-)
 
 
 def respond_document(
@@ -39,7 +34,6 @@ def respond_document(
     ``repeat`` gives the document; it is fitted to the answer.
     """
     headers = (
-        *_PUBLIC,
         (b"Cache-Control", cache_control),
         (b"ETag", document.etag),
         (b"Vary", b"Accept"),
@@ -127,9 +121,6 @@ class KeySetResource(JsonResource):
         super().__init__({b"GET": self._get, b"HEAD": self._get})
         self._issuer = issuer
 
-    def options_headers(self) -> Headers:
-        return PREFLIGHT
-
     def _get(self, request: Request) -> "Deferred[None] | None":
         kid = wanted_kid(request)
         if self._must_wait(kid):
@@ -197,11 +188,18 @@ class SingleKeyResource(JsonResource):
         self._issuer = issuer
         self._key = key
 
-    def options_headers(self) -> Headers:
-        return PREFLIGHT
-
     def _get(self, request: Request) -> None:
         respond_key(request, self._key, self._issuer.policy)
+
+
+class UnknownKeyResource(NotFound):
+    """Answers 404; a browser's preflight gets 204, or the page could not read the 404."""
+
+    def render(self, request: Request) -> int:
+        if not is_preflight(request):
+            return super().render(request)
+        respond(request, 204, headers=((b"Allow", b"GET, HEAD, OPTIONS"),))
+        return NOT_DONE_YET
 
 
 class WellKnownResource(NotFound):
@@ -226,4 +224,4 @@ class WellKnownResource(NotFound):
             return SingleKeyResource(self._issuer, key)
         if self._issuer.policy.reads_through and not refreshed:
             return Later(self._issuer.policy.refresh, lambda: self._single_key(kid, refreshed=True))
-        return NotFound(UnknownKey(kid))
+        return UnknownKeyResource(UnknownKey(kid))

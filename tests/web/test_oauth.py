@@ -315,6 +315,26 @@ class IntrospectTests(OAuthTestCase):
         _, token = self.request("POST", "/auth", json={"claims": {"active": False}})
         self.assertIs(self.introspect(token.decode())["active"], True)
 
+    def test_no_token_makes_it_fail(self) -> None:
+        """Nested as deeply as a body allows, with numbers beyond all bounds, or no JSON at all."""
+        right = {"kid": "x", "alg": "RS256"}
+        for header in (
+            b"[" * 1000,
+            b"[" * 980 + b"]" * 980,
+            b'{"kid":' * 900 + b'"x"' + b"}" * 900,
+            b'{"kid":"x","a":' + b"[" * 40_000 + b"}",
+            b'{"kid":1e400}',
+            b'{"kid":' + b"9" * 5000 + b"}",
+            b'{"kid":"\\ud800"}',
+            b"\xff\xfe{\0}\0",
+            b"\xef\xbb\xbf" + json.dumps(right).encode(),
+            b" ",
+        ):
+            text = urlsafe_b64encode(header).decode().rstrip("=")
+            for token in (text, f"{text}.e30.x", f"{text}.{text}.{text}"):
+                with self.subTest(header=header[:20]):
+                    self.assertEqual(self.introspect(token[:60_000]), {"active": False})
+
     def minted(self, **wish: Any) -> str:
         """A token of ``/auth``."""
         response, body = self.request("POST", "/auth", json=wish)
@@ -385,26 +405,6 @@ class IntrospectTests(OAuthTestCase):
                     data = b"client_id=c&x=".ljust(length, b"y")
                     response, _ = self.request("POST", path, data=data, headers=headers)
                     self.assertEqual(response.code, status)
-
-    def test_no_token_makes_it_fail(self) -> None:
-        """Nested as deeply as a body allows, with numbers beyond all bounds, or no JSON at all."""
-        right = {"kid": "x", "alg": "RS256"}
-        for header in (
-            b"[" * 1000,
-            b"[" * 980 + b"]" * 980,
-            b'{"kid":' * 900 + b'"x"' + b"}" * 900,
-            b'{"kid":"x","a":' + b"[" * 40_000 + b"}",
-            b'{"kid":1e400}',
-            b'{"kid":' + b"9" * 5000 + b"}",
-            b'{"kid":"\\ud800"}',
-            b"\xff\xfe{\0}\0",
-            b"\xef\xbb\xbf" + json.dumps(right).encode(),
-            b" ",
-        ):
-            text = urlsafe_b64encode(header).decode().rstrip("=")
-            for token in (text, f"{text}.e30.x", f"{text}.{text}.{text}"):
-                with self.subTest(header=header[:20]):
-                    self.assertEqual(self.introspect(token[:60_000]), {"active": False})
 
     def test_token_and_client_are_needed(self) -> None:
         """RFC 7662 §2.1: the client must say who it is, and which token it means."""

@@ -390,6 +390,16 @@ class FramingTests(RawTestCase):
             b"0\r\n" + b"A: b\r\n" * 20_000,
             b"0\r\nA: b\rc\r\n\r\n",
             b"0\r\nA: b\n\nc: d\r\n\r\n",
+            b"%x\r\nx" % 10**15,
+            b"f" * 40 + b"\r\n",
+            b"1\r\nx\r\n" + b"f" * 400 + b"\r\nx",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\n: no name\r\n\r\n",
+            b"0\r\nA : b\r\n\r\n",
+            b"0\r\nA: b\r\n folded\r\n\r\n",
+            b"0\r\n folded\r\n\r\n",
+            b"0\r\nA: b\x00\r\n\r\n",
+            b"0\r\n" + message(f"GET {JWKS}"),
         ):
             with self.subTest(body=body[:30]):
                 self.assert_refused(head + body, 400)
@@ -401,7 +411,7 @@ class FramingTests(RawTestCase):
         for body in (
             chunked(form),
             chunked(*[b"%c" % octet for octet in form]),
-            b'D;a="b"\r\n' + form + b"\r\n000\r\nA: b\r\n\r\n",
+            b'D;a="b"\r\n' + form + b"\r\n000\r\nA: b\r\nC:\r\nD: \xff :;\r\n\r\n",
         ):
             with self.subTest(body=body):
                 wire = self.connect()
@@ -421,7 +431,6 @@ class FramingTests(RawTestCase):
             get + b"A: " + b"x" * 20_000 + b"\r\n\r\n",
             b"x" * 20_000,
             b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
-            get + b" folded\r\n" * 5_000,
             get + b"A: 0123456789\r\n" * 200_000,
             get + b"A: " + b"x" * 3_000_000,
         ):
@@ -495,11 +504,39 @@ class FramingTests(RawTestCase):
             b"GET /\n HTTP/1.1",
             b"PRI * HTTP/2.0",
             b"SSH-2.0-OpenSSH_9.9",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\x80\x2e\x01\x03\x01",
             b"\x00" * 100,
+            b"{}",
         ):
             with self.subTest(line=line):
                 self.assert_refused(line + b"\r\nHost: localhost\r\n\r\n", 400)
+
+    def test_tls_is_closed_at_once(self) -> None:
+        """A ClientHello ends no line, and no answer of ours would be understood."""
+        for octets in (
+            b"\x16",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,
+            message(f"GET {JWKS}") + b"\x16\x03\x01",
+        ):
+            with self.subTest(octets=octets[:20]):
+                wire = self.connect()
+                wire.send(octets)
+                before = wire.rest()
+                self.assertEqual(before.count(b"HTTP/1.1 "), octets.count(b"GET"))
+
+    def test_what_no_method_begins_with_is_refused_at_once(self) -> None:
+        """Other protocols' greetings need not end a line, for which the parser would wait."""
+        for octets in (
+            b"\x80\x2e\x01\x03\x01",
+            b"\x00",
+            b"\x05\x01\x00",
+            b"\xff",
+            b" GET",
+            b"\tGET",
+            b"{",
+        ):
+            with self.subTest(octets=octets):
+                self.assert_refused(octets, 400)
 
     def test_what_is_no_header_field_is_400(self) -> None:
         """RFC 9112 §5: a name is a token right before its colon, a value has no control octets."""
@@ -514,6 +551,15 @@ class FramingTests(RawTestCase):
             b"A: b\rc",
             b"A: b\nc: d",
             b"Content-Length : 0",
+            b"Transfer-Encoding\x0b: chunked",
+            b" folded",
+            b"\tfolded",
+            b" ",
+            b"A: b\r\n folded",
+            b"A: b\r\n\tfolded",
+            b"A:\r\n b",
+            b"Content-Length:\r\n 0",
+            b"Transfer-Encoding:\r\n chunked",
         ):
             for more in ((), (b"B: c",)):
                 with self.subTest(field=field, more=more):

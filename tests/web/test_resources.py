@@ -209,7 +209,9 @@ class DocumentTests(HttpTestCase):
         response, _ = self.request("OPTIONS", JWKS)
         self.assertEqual(response.code, 204)
         self.assertEqual(self.header(response, "allow"), "GET, HEAD, OPTIONS")
-        self.assertEqual(self.header(response, "access-control-allow-headers"), "*")
+        allowed = self.header(response, "access-control-allow-headers")
+        self.assertEqual(allowed, "Authorization, Content-Type, *")
+        self.assertEqual(self.header(response, "access-control-max-age"), "7200")
 
 
 class TreeTests(HttpTestCase):

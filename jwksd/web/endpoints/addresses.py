@@ -8,6 +8,12 @@ from twisted.internet.interfaces import IReactorSocket, IReactorTCP, IStreamServ
 from jwksd.errors import StartUpRefused
 from jwksd.web.endpoints.reuseport import ReusePortEndpoint
 
+BACKLOG = 1024
+"""Connections that the kernel keeps for us until we take them; Twisted asks for 50."""
+
+_HAVE_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"})
+"""The kinds of endpoint descriptions that take a backlog."""
+
 NamedEndpoint = tuple[str, IStreamServerEndpoint]
 """An endpoint, and the words for it in a message."""
 
@@ -31,9 +37,9 @@ def tcp(
     """Return the endpoint of a TCP port, which several processes may share with ``reuse_port``."""
     name = f"{interface} port {port}"
     if reuse_port:
-        return [(name, ReusePortEndpoint(reactor, port, interface))]
+        return [(name, ReusePortEndpoint(reactor, port, interface, BACKLOG))]
     kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
-    return [(name, kind(reactor, port, interface=interface))]
+    return [(name, kind(reactor, port, backlog=BACKLOG, interface=interface))]
 
 
 def why_local_only(*, remote_minting: bool, dev: bool, remote_dev: bool) -> str:
@@ -53,10 +59,16 @@ def why_local_only(*, remote_minting: bool, dev: bool, remote_dev: bool) -> str:
 
 def _described(reactor: IEndpointReactor, text: str) -> IStreamServerEndpoint:
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, _with_backlog(text))
     except Exception as error:  # every endpoint parser raises what it likes
         raise StartUpRefused(
             f"--listen {text!r} is no endpoint description such as"
             f" tcp:8080:interface=127.0.0.1 ({error})"
         ) from None
     return endpoint
+
+
+def _with_backlog(text: str) -> str:
+    """Return the description, with our backlog where it could name one and does not."""
+    kind = text.partition(":")[0]
+    return text if kind not in _HAVE_BACKLOG or ":backlog=" in text else f"{text}:backlog={BACKLOG}"

@@ -16,17 +16,16 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-_BACKLOG = 1024
-
 
 @implementer(IStreamServerEndpoint)
 class ReusePortEndpoint:
     """A TCP port of an IPv4 or IPv6 address, shared with other processes that bind it this way."""
 
-    def __init__(self, reactor: IReactorSocket, port: int, interface: str) -> None:
+    def __init__(self, reactor: IReactorSocket, port: int, interface: str, backlog: int) -> None:
         self._reactor = reactor
         self._port = port
         self._interface = interface
+        self._backlog = backlog
 
     def listen(self, protocolFactory: Any) -> "Deferred[IListeningPort]":  # noqa: N803  # its API
         family = socket.AF_INET6 if ":" in self._interface else socket.AF_INET
@@ -45,7 +44,7 @@ class ReusePortEndpoint:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             bound.setblocking(False)
             bound.bind((self._interface, self._port))
-            bound.listen(_BACKLOG)
+            bound.listen(self._backlog)
         except OSError:
             bound.close()
             raise

@@ -121,14 +121,11 @@ def _name(host: bytes) -> bytes:
     below localhost (RFC 6761 §6.3).
     """
     match = _HOST.fullmatch(host.lower())
-    if match is None:
-        return b""
-    address, name = match.groups()
+    address, name = match.groups() if match is not None else (None, b"")
     if address is not None:
         return _LOCAL if _is_address(IPv6Address, address) else b""
-    if name.endswith(b"." + _LOCAL) or _is_address(IPv4Address, name):
-        return _LOCAL
-    return bytes(name)
+    is_local = name.endswith(b"." + _LOCAL) or _is_address(IPv4Address, name)
+    return _LOCAL if is_local else bytes(name)
 
 
 def _is_address(kind: type[IPv4Address | IPv6Address], text: bytes) -> bool:

@@ -1,17 +1,17 @@
 """The channel: a connection of twisted.web that answers bad requests, and ends in order.
 
-The laws of the channel:
+The laws of the channel, beside those of the flow:
 1. Bytes that are no request are answered with a problem document, then the connection is closed.
-2. While a client takes no answers, no more requests of it are read.
-3. ``drain`` lets a request that has begun finish; then the connection is closed.
+2. ``drain`` lets a request that has begun finish; then the connection is closed.
+3. What another server, or a proxy before this one, may read differently is refused.
 """
 
 import re
 from http import HTTPStatus
-from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http import datetimeToString
@@ -24,6 +24,7 @@ from jwksd.errors import (
     RequestTimeout,
 )
 from jwksd.web.http.admission import Admission
+from jwksd.web.http.deadlines import BODY, BODY_GRACE, BODY_RATE, HEAD_SECONDS, Deadlines
 from jwksd.web.http.resource import header, problem, problem_headers
 
 _LONGEST_LENGTH = 15
@@ -32,13 +33,25 @@ _LONGEST_LENGTH = 15
 _BARE = re.compile(rb"[\0\r\n]")
 """Octets that no field line has (RFC 9110 §5.5); other parsers may end the line at one."""
 
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
+"""A trailer field (RFC 9110 §5.1, §6.5.1)."""
+
+_TLS_HANDSHAKE = b"\x16"
+"""The first octet of a client that speaks TLS (RFC 8446 §5.1)."""
+
+_NO_LINE = (b" ", b"\t", _TLS_HANDSHAKE)
+"""With which no line of a head begins."""
+
+_FIRST_OCTETS = frozenset(b"\r\n!#$%&'*+-.^_`|~") | frozenset(range(0x30, 0x3A))
+_FIRST_OCTETS |= frozenset(range(0x41, 0x5B)) | frozenset(range(0x61, 0x7B))
+"""With which a method begins (RFC 9110 §9.1), or the empty line that may stand before it."""
+
+_log = Logger()
+
 
 @implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
+class Channel(Deadlines):
     """One connection."""
-
-    site: Any
-    transport: Any
 
     admission = Admission()
     """Which requests are let in on it."""
@@ -51,27 +64,6 @@ class Channel(http.HTTPChannel):
             return False
         persistent: bool = super().checkPersistence(request, version)
         return persistent and not self.site.draining
-
-    def pauseProducing(self) -> None:
-        """Read no more requests while the client takes no answers.
-
-        twisted.web goes on with requests that it has read already, and does not stop reading
-        while it handles one; then answers that nobody takes would fill the memory.
-        """
-        super().pauseProducing()
-        self.paused = True
-        self._networkProducer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on reading requests: the client has taken all answers."""
-        self.paused = False
-        super().resumeProducing()
-        self._networkProducer.resumeProducing()
-        self.dataReceived(b"")
-
-    def readConnectionLost(self) -> None:
-        """Close the connection once all that is written is sent: the client sends no more."""
-        self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Do nothing; never called, because we do not close our half alone."""
@@ -86,17 +78,42 @@ class Channel(http.HTTPChannel):
         )
         self.loseConnection()
 
-    def timeoutConnection(self) -> None:
-        if self.requests:
-            self._write_problem(RequestTimeout(f"no more of the request came for {self.timeOut} s"))
-        super().timeoutConnection()
+    def _refuse_late(self, part: str) -> None:
+        missing = f"the head was not complete {HEAD_SECONDS} s after its first octet"
+        if part is BODY:
+            missing = f"the body came more slowly than {BODY_RATE} octets/s after {BODY_GRACE} s"
+        self._write_problem(RequestTimeout(missing))
 
     def drain(self) -> None:
         """Close the connection now, or after the request that has begun."""
         if self.requests:
             self.persistent = 0
-        else:
+        elif not (self.awaits_turn and self._buffer):  # else the next request is the last
             self.loseConnection()
+
+    def lineReceived(self, line: bytes) -> None:
+        # twisted.web joins a folded line to the one before it (RFC 9112 §5.2), others do not.
+        if line.startswith(_NO_LINE):
+            self._refuse_beginning(line)
+        else:
+            super().lineReceived(line)
+
+    def _watch_request(self) -> None:
+        # TLS and other protocols need not end a line, for which the parser would wait.
+        if self._buffer and not self.requests and self._buffer[0] not in _FIRST_OCTETS:
+            self._refuse_beginning(self._buffer)
+        else:
+            super()._watch_request()
+
+    def _refuse_beginning(self, octets: bytes) -> None:
+        if self.requests or not octets.startswith(_TLS_HANDSHAKE):
+            self._respondToBadRequestAndDisconnect()
+            return
+        _log.info(
+            "{peer} speaks TLS to a port without it, and is disconnected: use http://",
+            peer=getattr(self.transport.getPeer(), "host", "a client"),
+        )
+        self.loseConnection()
 
     def headerReceived(self, line: bytes) -> bool:
         # Twisted below 26.10 takes CR and LF in a value.
@@ -106,11 +123,17 @@ class Channel(http.HTTPChannel):
         taken: bool = super().headerReceived(line)
         return taken
 
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        # twisted.web takes a chunk of any size, which would never end either.
+        if getattr(self._transferDecoder, "length", 0) >= 10**_LONGEST_LENGTH:
+            self._respondToBadRequestAndDisconnect()
+
     def _finishRequestBody(self, data: bytes) -> None:
         # twisted.web drops the trailer fields of a chunked body (RFC 9112 §7.1.2) unseen.
         trailers = getattr(self._transferDecoder, "_trailerHeaders", ())
-        if any(_BARE.search(line) for line in trailers):
-            raise http._MalformedChunkedDataError("an octet ends no line, and is in no field")
+        if not all(map(_TRAILER.fullmatch, trailers)):
+            raise http._MalformedChunkedDataError("a trailer line is no field")
         super()._finishRequestBody(data)
 
     def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
@@ -138,17 +161,35 @@ class Channel(http.HTTPChannel):
 
     def _write_problem(self, error: JwksdError) -> None:
         """Write an error as a problem document, where there is no request to answer."""
-        body = problem(error)
-        reason = HTTPStatus(error.status).phrase.encode("ascii")
-        fields = [
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"Server", b"jwksd"),
-            (b"Date", datetimeToString()),
-            (b"Connection", b"close"),
-            (b"Content-Length", b"%d" % len(body)),
-            *problem_headers(error),
-        ]
-        head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
-        head += b"".join(b"%b: %b\r\n" % field for field in fields)
         is_head = getattr(self, "_command", b"") == b"HEAD"
-        self.transport.write(head + b"\r\n" + (b"" if is_head else body))
+        self.transport.write(last_answer(error, with_body=not is_head))
+
+
+class Refusal(Protocol):
+    """A connection that gets an error for an answer before it asks, and is closed."""
+
+    transport: ITransport
+
+    def __init__(self, error: JwksdError) -> None:
+        self._error = error
+
+    def connectionMade(self) -> None:
+        self.transport.write(last_answer(self._error))
+        self.transport.loseConnection()
+
+
+def last_answer(error: JwksdError, *, with_body: bool = True) -> bytes:
+    """Return the octets of a problem document after which the connection is closed."""
+    body = problem(error)
+    reason = HTTPStatus(error.status).phrase.encode("ascii")
+    fields = [
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Server", b"jwksd"),
+        (b"Date", datetimeToString()),
+        (b"Connection", b"close"),
+        (b"Content-Length", b"%d" % len(body)),
+        *problem_headers(error),
+    ]
+    head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
+    head += b"".join(b"%b: %b\r\n" % field for field in fields)
+    return head + b"\r\n" + (body if with_body else b"")

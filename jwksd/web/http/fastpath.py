@@ -11,11 +11,12 @@ The *ordinary path* is twisted.web's parser with the resource tree. The laws of 
    kid share one answer (``AnswerToKind``), into which body, length and ETag of the key are filled.
 """
 
+from collections.abc import Sequence
 from socket import socket
 from time import time
 
 from twisted.internet.tcp import Server
-from twisted.web.http import datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
 
 from jwksd.web.http.answers import (
@@ -28,8 +29,10 @@ from jwksd.web.http.answers import (
     can_serve_kind,
 )
 from jwksd.web.http.channel import Channel
+from jwksd.web.http.deadlines import IDLE
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.request import Request, request_summary
+from jwksd.web.http.slices import SLICE
 from jwksd.web.http.transport import SmallReads
 
 MAX_HEAD = 2048
@@ -38,6 +41,9 @@ MAX_HEAD = 2048
 MAX_ANSWERS = 4096
 MAX_OCTETS = 8 * 2**20
 MAX_KINDS = 64
+
+MAX_SENT = 2**18
+"""Octets of a body that are sent at once, after the first time. To copy them takes some 50 µs."""
 
 _MAX_HOLES = 4
 """Different places of holes. Under one path there are two: behind GET and behind HEAD."""
@@ -147,7 +153,15 @@ class FastPathChannel(Channel):
 
     _socket: socket | None = None
     _recorded: list[bytes] | None = None
+    """The answer that is being learned, without its body if that is large."""
+
+    _recorded_octets = 0
     _done: Request | None = None
+
+    @property
+    def idle_since(self) -> float | None:
+        since = super().idle_since
+        return None if since is None else max(since, self._answered_at)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -162,40 +176,45 @@ class FastPathChannel(Channel):
                 return
             end = len(data) - len(END_OF_HEAD)
             if data.find(END_OF_HEAD, 0, MAX_HEAD) == end >= 0:  # one whole request, and a new one
+                self._left = self.site.turns.share
                 self._learn(data)
-                return
-            data = self._one_by_one(data)
-            if not data:
+                self._end_turn()
                 return
         super().dataReceived(data)
-        self._idle = self._is_idle()
+
+    def _take(self, data: bytes) -> None:
+        if not data or (data := self._one_by_one(data)):
+            super()._take(data)
 
     def _one_by_one(self, data: bytes) -> bytes:
         """Answer the whole requests, each by itself; return what is left, for the parser."""
-        while self._idle:
+        while self._idle and self._left > 0:
             end = data.find(END_OF_HEAD, 0, MAX_HEAD) + len(END_OF_HEAD)
             if end < len(END_OF_HEAD):
                 break
             head, data = data[:end], data[end:]
             answer = self.fast_path.find(head)
-            if answer is None or not self._repeat(head, answer):
+            if answer is not None and self._repeat(head, answer):
+                self._spend()
+            else:
                 self._learn(head)
         # What follows a request after which the connection ends is never read.
-        return b"" if self.transport.disconnecting else data
+        return b"" if self._is_ending() else data
 
     def _learn(self, head: bytes) -> None:
         """Answer a request on the ordinary path, and remember the answer if it can be repeated."""
-        self._recorded, self._done = [], None
-        super().dataReceived(head)
+        self._recorded, self._recorded_octets, self._done = [], 0, None
+        HTTPChannel.dataReceived(self, head)
         self._idle = self._is_idle()
         recorded, request = b"".join(self._recorded), self._done
         self._recorded = self._done = None
         # A long answer may wait for the client to take it; it is whole all the same.
         if request is None or request.repeat is None or not self._is_between_requests():
             return
+        octets = max(request.repeat.octets_kept, self._recorded_octets)
+        repeat = request.repeat._replace(octets_kept=octets)
         bodiless = request.method == b"HEAD"
-        summary = request_summary(request)
-        self.fast_path.learn(head, recorded, request.repeat, summary, bodiless=bodiless)
+        self.fast_path.learn(head, recorded, repeat, request_summary(request), bodiless=bodiless)
 
     def _repeat(self, head: bytes, answer: RememberedAnswer) -> bool:
         """Answer a request as it was answered before; return whether that was possible."""
@@ -213,19 +232,30 @@ class FastPathChannel(Channel):
 
     def _send(self, message: Message) -> None:
         """Send what the socket takes, if nothing waits before it; the reactor sends the rest."""
-        sock, transport = self._socket, self.transport
-        if sock is None or transport.dataBuffer or transport._tempDataBuffer:
-            for piece in message:
-                transport.write(piece)
-            return
-        try:
-            sent = sock.send(message[0]) if len(message) == 1 else sock.sendmsg(message)
-        except OSError:  # would block, or is lost: the transport finds out which
-            sent = 0
+        sent = self._send_now(message)
         for piece in message:
             if sent < len(piece):
-                transport.write(piece[sent:])
+                self._write_from(piece, sent)
             sent = max(0, sent - len(piece))
+
+    def _send_now(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Return how many octets the socket has taken."""
+        sock, transport = self._socket, self.transport
+        if sock is None or transport.dataBuffer or transport._tempDataBuffer:
+            return 0
+        try:
+            return sock.send(pieces[0]) if len(pieces) == 1 else sock.sendmsg(pieces)
+        except OSError:  # would block, or is lost: the transport finds out which
+            return 0
+
+    def _send_slice(self, body: memoryview) -> int:
+        """Send a part of a body straight from its octets; nothing of it is held."""
+        if self._socket is None:
+            return super()._send_slice(body)
+        sent = self._send_now((body[:MAX_SENT],))
+        if sent < len(body):
+            self._await_room()
+        return sent
 
     def _is_idle(self) -> bool:
         return self._is_between_requests() and not self.paused and not self._waitingForTransport
@@ -246,8 +276,18 @@ class FastPathChannel(Channel):
         if self._recorded is not None:
             self._done = request
         super().requestDone(request)
-        if not self._busyReceiving:
-            self._idle = self._is_idle()
+
+    def _end_turn(self) -> None:
+        super()._end_turn()
+        self._idle = self._is_idle()
+
+    def _stop_reading(self) -> None:
+        super()._stop_reading()
+        self._idle = False
+
+    def _unpause(self) -> None:
+        super()._unpause()
+        self._idle = self._is_idle()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._recorded is not None:
@@ -261,7 +301,9 @@ class FastPathChannel(Channel):
 
     def write(self, data: bytes) -> None:
         if self._recorded is not None:
-            self._recorded.append(data)
+            self._recorded_octets += len(data)
+            if len(data) <= SLICE:  # a large document is not copied to be counted
+                self._recorded.append(data)
         super().write(data)
 
     def _send100Continue(self) -> None:
@@ -270,10 +312,6 @@ class FastPathChannel(Channel):
             self._recorded.append(b"HTTP/1.1 100 Continue\r\n\r\n")
         super()._send100Continue()
 
-    def pauseProducing(self) -> None:
-        super().pauseProducing()
-        self._idle = False
-
     def timeoutConnection(self) -> None:
         """Close the connection, unless the fast path has answered since the timer was set.
 
@@ -281,7 +319,7 @@ class FastPathChannel(Channel):
         it would have given is given here.
         """
         rest = self._answered_at + (self.timeOut or 0) - self.site.reactor.seconds()
-        if not self.requests and rest > 0 and self.timeOut:
+        if self._part is IDLE and not self.requests and rest > 0 and self.timeOut:
             period = self.timeOut
             self.setTimeout(rest)
             self.timeOut = period

@@ -3,11 +3,12 @@
 The laws of the request:
 1. A body is never kept beyond ``MAX_LONG_BODY`` octets. The rest is read and dropped, so that the
    client sees the answer.
-2. The access log never holds a query: clients put passwords there.
+2. The access log never holds a query: clients put passwords there. Nor can a client forge a line.
 3. No resource sees a request that is not let in.
 """
 
 import re
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from twisted.web.http import datetimeToString
 from jwksd.errors import JwksdError, MalformedRequest
 from jwksd.web.http.admission import judge
 from jwksd.web.http.bodies import MAX_LONG_BODY
+from jwksd.web.http.escaping import escaped
 from jwksd.web.http.repeat import Repeat
 from jwksd.web.http.resource import error_of, respond_problem
 
@@ -33,12 +35,15 @@ class Request(server.Request):
 
     channel: Any
     content: BytesIO
+    received = 0
+    """How many octets of the body have come."""
+
     repeat: Repeat | None = None
     listed_origin: bytes | None = None
     """The origin of the page that asks, if --cors-origin lists it."""
 
-    shared = False
-    """Whether pages of listed origins may read the answer."""
+    some_listed = False
+    """Whether --cors-origin lists any."""
 
     _target_host: tuple[bytes, ...] = ()
 
@@ -46,11 +51,15 @@ class Request(server.Request):
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
+        self.received += len(data)
         # One octet more is kept, so that read_body sees that the body is too large.
         self.content.write(data[: MAX_LONG_BODY + 1 - self.content.tell()])
 
     def process(self) -> None:
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        origins = self.requestHeaders.getRawHeaders(b"origin") or ()
+        self.listed_origin = self.channel.admission.listed(origins)
+        self.some_listed = bool(self.channel.admission.cors_origins)
         if not self.path.startswith(b"/") and self.path != b"*":
             self._accept_absolute_form()
         if not self._is_well_formed():
@@ -60,19 +69,17 @@ class Request(server.Request):
                 MalformedRequest("an HTTP/1.1 request has one Host, and a path that begins with /")
             )
             return
-        error = self._judge()
+        error = self._judge(origins)
         if error is None:
             super().process()
         else:
             self._refuse(error)
 
-    def _judge(self) -> JwksdError | None:
+    def _judge(self, origins: Sequence[bytes]) -> JwksdError | None:
         """Return the error that refuses the request, or None."""
-        admission, lines = self.channel.admission, self.requestHeaders.getRawHeaders
-        origins = lines(b"origin") or ()
-        self.listed_origin = admission.listed(origins)
+        lines = self.requestHeaders.getRawHeaders
         return judge(
-            admission,
+            self.channel.admission,
             self.method,
             hosts=(*self._target_host, *(lines(b"host") or ())),
             origins=origins,
@@ -100,18 +107,7 @@ class Request(server.Request):
                 self.setHeader(b"Jwksd-Dev", b"on")
             if self.channel.site.draining:
                 self.setHeader(b"Connection", b"close")
-            if self.shared and self.listed_origin is not None:
-                self._share(self.listed_origin)
         super().write(data)
-
-    def _share(self, origin: bytes) -> None:
-        """Let a page read the answer; in a preflight, allow what needs one (Fetch §3.2)."""
-        self.setHeader(b"Access-Control-Allow-Origin", origin)
-        varies = self.responseHeaders.getRawHeaders(b"vary") or ()
-        self.setHeader(b"Vary", b", ".join([*varies, b"Origin"]))
-        if self.method == b"OPTIONS":
-            self.setHeader(b"Access-Control-Allow-Methods", b"POST")
-            self.setHeader(b"Access-Control-Allow-Headers", b"Authorization, Content-Type")
 
     def processingFailed(self, reason: Failure) -> Failure:
         respond_problem(self, error_of(self, reason))
@@ -142,7 +138,5 @@ def log_line(address: IAddress, timestamp: str | None, summary: str, length: int
 
 def request_summary(request: http.Request) -> str:
     """Return request line and status, which the access log has between time stamp and length."""
-    path = request.uri.partition(b"?")[0][:200].decode("ascii", "backslashreplace")
-    method = request.method[:20].decode("ascii", "backslashreplace")
-    version = request.clientproto.decode("ascii", "backslashreplace")
-    return f'"{method} {path} {version}" {request.code}'
+    method, path = escaped(request.method, 20), escaped(request.uri.partition(b"?")[0])
+    return f'"{method} {path} {escaped(request.clientproto, 20)}" {request.code}'

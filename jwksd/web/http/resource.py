@@ -16,7 +16,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from jwksd.errors import JwksdError, MethodNotAllowed, UnknownPath
+from jwksd.web.http.escaping import escaped
 from jwksd.web.http.repeat import Repeat
+from jwksd.web.http.sharing import share
 
 Headers = Iterable[tuple[bytes, bytes]]
 Handler = Callable[[Request], "Deferred[None] | None"]
@@ -47,6 +49,11 @@ def respond(
     request.setResponseCode(status, _PHRASES.get(status))
     for name, value in headers:
         request.setHeader(name, value)
+    share(
+        request,
+        getattr(request, "listed_origin", None),
+        some_listed=getattr(request, "some_listed", False),
+    )
     if status not in (204, 304):
         request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(b"" if request.method == b"HEAD" else body)
@@ -87,7 +94,7 @@ def error_of(request: Request, failure: Failure) -> JwksdError:
     """Return the error in a failure; any other exception is logged, and becomes a 500."""
     if isinstance(failure.value, JwksdError):
         return failure.value
-    _log.failure("{method} failed", failure, method=request.method)
+    _log.failure("{method} failed", failure, method=escaped(request.method, 20))
     return JwksdError("the server failed at this request; its log says why")
 
 
@@ -103,9 +110,6 @@ class JsonResource(Resource):
     cancelled when the client leaves.
     """
 
-    shared = False
-    """Whether pages of the origins that --cors-origin lists may read the answers."""
-
     def __init__(self, handlers: Mapping[bytes, Handler]) -> None:
         super().__init__()
         self._handlers = handlers
@@ -115,7 +119,6 @@ class JsonResource(Resource):
         return NotFound()
 
     def render(self, request: Request) -> int:
-        request.shared = self.shared  # type: ignore[attr-defined]  # ours has it: see request.Request
         handler = self._handlers.get(request.method)
         if handler is None:
             self._render_unhandled(request)
@@ -133,13 +136,9 @@ class JsonResource(Resource):
         """Answer with an error: a problem document, unless an RFC defines another form."""
         respond_problem(request, error)
 
-    def options_headers(self) -> Headers:
-        """Return the header fields of the answer to OPTIONS, beside Allow."""
-        return ()
-
     def _render_unhandled(self, request: Request) -> None:
         if request.method == b"OPTIONS":
-            respond(request, 204, headers=((b"Allow", self._allow), *self.options_headers()))
+            respond(request, 204, headers=((b"Allow", self._allow),))
             return
         allow = self._allow.decode("ascii")
         method = request.method.decode("ascii", "backslashreplace")
@@ -157,9 +156,8 @@ class JsonResource(Resource):
             if not gone:
                 self.refuse(request, error_of(request, failure))
             elif failure.check(CancelledError) is None:
-                _log.failure(
-                    "{method} failed after its client left", failure, method=request.method
-                )
+                method = escaped(request.method, 20)
+                _log.failure("{method} failed after its client left", failure, method=method)
 
         request.notifyFinish().addErrback(left)
         answer.addErrback(failed)

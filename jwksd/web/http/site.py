@@ -4,24 +4,30 @@ from dataclasses import replace
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
+from jwksd.errors import TooManyConnections
 from jwksd.web.http.admission import Admission
 from jwksd.web.http.answers import RememberedAnswer
-from jwksd.web.http.channel import Channel
+from jwksd.web.http.channel import Channel, Refusal
+from jwksd.web.http.connections import Connections
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
+from jwksd.web.http.turns import Turns
 from jwksd.web.http.twistednames import FAST_PATH, missing
 
 GRACE = 30
 """Seconds that requests in flight get to finish when the server stops."""
 
+_REPORT = 60
+"""Seconds between two lines of the log about refused connections."""
+
 
 class Site(server.Site):
-    """The factory of connections. It keeps a set of those that are open.
+    """The factory of connections. It counts those that are open.
 
     A Unix socket has no name, so there the Host is not checked. Its answers are therefore
     remembered apart from those of all other connections.
@@ -53,8 +59,11 @@ class Site(server.Site):
         self.fast_path = FastPath()
         self.unix_fast_path = FastPath()
         self._choose_channel()
+        self.turns = Turns(reactor)
         self.draining = False
-        self._channels: set[Channel] = set()
+        self.connections: Connections[Channel] = Connections()
+        self._refused = 0
+        self._reported = -float(_REPORT)
         self._drained: Deferred[None] | None = None
 
     def _choose_channel(self) -> None:
@@ -66,14 +75,31 @@ class Site(server.Site):
                 names=", ".join(names),
             )
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
+        host, now = getattr(addr, "host", None), self.reactor.seconds()
+        if not self.connections.have_room(host, now):
+            self._report_refusal(now)
+            return Refusal(TooManyConnections("all connections are in use; try again", 1))
         channel: Channel = super().buildProtocol(addr)
         is_unix = isinstance(addr, UNIXAddress)
         channel.admission = replace(self.admission, check_host=False) if is_unix else self.admission
         if isinstance(channel, FastPathChannel):
             channel.fast_path = self.unix_fast_path if is_unix else self.fast_path
-        self._channels.add(channel)
+        self.connections.add(channel, host, now)
         return channel
+
+    def _report_refusal(self, now: float) -> None:
+        self._refused += 1
+        if now < self._reported + _REPORT:
+            return
+        self._log.warn(
+            "{refused} connections were refused since the last such line: {count} are open, none of"
+            " which was idle, and --max-connections allows {bound}",
+            refused=self._refused,
+            count=len(self.connections),
+            bound=self.connections.bound,
+        )
+        self._refused, self._reported = 0, now
 
     def log(self, request: http.Request) -> None:
         if self.access_log:
@@ -88,8 +114,8 @@ class Site(server.Site):
 
     def connection_closed(self, channel: Channel) -> None:
         """Forget a channel, which calls this when its connection is lost."""
-        self._channels.discard(channel)
-        if self._drained is not None and not self._channels:
+        self.connections.remove(channel)
+        if self._drained is not None and not self.connections:
             drained, self._drained = self._drained, None
             if self._deadline.active():
                 self._deadline.cancel()
@@ -101,9 +127,9 @@ class Site(server.Site):
         The Deferred fires when the last one is closed.
         """
         self.draining = True
-        for channel in list(self._channels):
+        for channel in self.connections:
             channel.drain()
-        if not self._channels:
+        if not self.connections:
             return succeed(None)
         self._drained = drained = Deferred[None]()
         self._deadline = self.reactor.callLater(GRACE, self._abort)
@@ -112,8 +138,8 @@ class Site(server.Site):
     def _abort(self) -> None:
         self._log.warn(
             "{count} requests were not done after {grace} s and are cut off",
-            count=len(self._channels),
+            count=len(self.connections),
             grace=GRACE,
         )
-        for channel in list(self._channels):
+        for channel in self.connections:
             channel.transport.abortConnection()

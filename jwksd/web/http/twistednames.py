@@ -71,15 +71,15 @@ NAMES = (
         HTTPChannel, "_trailerHeaders", CHANNEL, "of its transfer decoder: the trailer fields"
     ),
     TwistedName(http, "_MalformedChunkedDataError", CHANNEL, "raised to refuse a chunked body"),
-    TwistedName(HTTPChannel, "_buffer", FAST_PATH, "octets that are not parsed yet"),
-    TwistedName(HTTPChannel, "line_mode", FAST_PATH, "whether a head is expected, not a body"),
+    TwistedName(HTTPChannel, "_buffer", CHANNEL, "octets that are not parsed yet"),
+    TwistedName(HTTPChannel, "line_mode", CHANNEL, "whether a head is expected, not a body"),
     TwistedName(
         HTTPChannel, "_HTTPChannel__first_line", FAST_PATH, "whether a request line is expected"
     ),
-    TwistedName(HTTPChannel, "_handlingRequest", FAST_PATH, "whether a request is unanswered"),
-    TwistedName(HTTPChannel, "_busyReceiving", FAST_PATH, "whether the parser is running"),
+    TwistedName(HTTPChannel, "_handlingRequest", CHANNEL, "whether a request is unanswered"),
+    TwistedName(HTTPChannel, "_busyReceiving", CHANNEL, "whether the parser is running"),
     TwistedName(
-        HTTPChannel, "_waitingForTransport", FAST_PATH, "whether the client takes no more answers"
+        HTTPChannel, "_waitingForTransport", CHANNEL, "whether the client takes no more answers"
     ),
     TwistedName(
         HTTPChannel,

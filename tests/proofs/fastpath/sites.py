@@ -266,6 +266,9 @@ class Client:
         while not self.lost:
             if self.transport.flush():
                 continue
+            if self.channel.awaits_turn:
+                self.channel.site.turns.take()
+                continue
             if self.transport.disconnecting:
                 if not self.transport.waiting:
                     self.lose()
@@ -427,7 +430,7 @@ class Twins:
         for pair in self.pairs:
             pair.lose()
         self.compare_logs()
-        left = [(side.stop(), len(side.site._channels)) for side in self.sides]
+        left = [(side.stop(), len(side.site.connections)) for side in self.sides]
         self.equal("what is left at the end", *left)
 
 

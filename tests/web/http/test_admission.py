@@ -8,7 +8,7 @@ from unittest import TestCase
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from jwksd.errors import CrossSite, WrongHost
+from jwksd.errors import CrossSite, TooManyKeys, WrongHost
 from jwksd.web.http import admission
 from jwksd.web.http.admission import Admission, host_names, judge, origin_of
 from jwksd.web.http.site import Site
@@ -424,6 +424,7 @@ class PageTests(FastPathTestCase):
                 "Access-Control-Allow-Origin: https://app.example",
                 "Access-Control-Allow-Methods: POST",
                 "Access-Control-Allow-Headers: Authorization, Content-Type",
+                "Access-Control-Max-Age: 7200",
                 "Vary: Origin",
             ):
                 self.assertIn(line, head)
@@ -431,6 +432,106 @@ class PageTests(FastPathTestCase):
                 head = self.head(get(target, *fields, method="OPTIONS"))
                 self.assertEqual(head[0], "HTTP/1.1 204 No Content")
                 self.assertNotIn("Access-Control", str(head))
+                self.assertIn("Vary: Origin", head)
+
+    def test_a_page_of_a_listed_origin_can_read_every_error(self) -> None:
+        """What the server says of host, method, body, media type and load; and its fields."""
+        app = "Origin: https://app.example"
+        self.patch(self.issuer, "mint_now", refuse)
+        for request, status in (
+            (get("/auth", app), 405),
+            (get("/token", app), 405),
+            (get("/auth", app, method="POST"), 503),
+            (get("/auth", app, method="POST").replace(b"localhost", b"evil.example"), 421),
+            (get("/auth", app, method="POST").replace(b"localhost", b"a@localhost"), 400),
+            (post("/auth", "text/plain", b"x", app), 415),
+            (post("/auth", "application/json", b" " * 70_000, app), 413),
+            (post("/token", "application/json", b"{}", app), 415),
+        ):
+            with self.subTest(request=request[:80]):
+                head = self.connect(request)
+                self.assertIn(f" {status} ", head[0])
+                self.assertIn("Access-Control-Allow-Origin: https://app.example", head)
+                self.assertIn(EXPOSED, head)
+                self.assertIn("Origin", next(line for line in head if line.startswith("Vary: ")))
+
+    def test_answers_vary_by_origin_only_where_one_is_listed(self) -> None:
+        """A cache that has the answer to one page does not give it to another."""
+        for fields in ((), ("Origin: http://localhost",)):
+            self.assertIn("Vary: Accept, Origin", self.head(get("/auth", *fields, method="POST")))
+        self.site.admission = replace(OURS, cors_origins=frozenset())
+        head = self.connect(get("/auth", "X: 1", method="POST"))
+        self.assertIn("Vary: Accept", head)
+
+    def test_every_page_can_read_every_answer_of_a_public_path(self) -> None:
+        """Also what is not found, not served, not modified, refused, or percent-encoded."""
+        kid = self.mint().kid
+        unknown = f"/.well-known/{'A' * 43}.json"
+        for request, status in (
+            (get(JWKS), 200),
+            (get(JWKS, method="HEAD"), 200),
+            (get(JWKS, "If-None-Match: *"), 304),
+            (get("/%2Ewell-known/jwks%2ejson"), 200),
+            (get("http://localhost" + JWKS), 200),
+            (get(f"/.well-known/{kid}.json"), 200),
+            (get(unknown), 404),
+            (get("/.well-known/nothing"), 404),
+            (get("/.well-known/openid-configuration/x"), 404),
+            (get(JWKS, "Origin: http://localhost", method="POST"), 405),
+            (get(JWKS, "Sec-Fetch-Site: cross-site", method="POST"), 403),
+            (get(JWKS).replace(b"localhost", b"evil.example"), 421),
+            (get(JWKS, "Host: localhost"), 400),
+        ):
+            for fields in (b"", b"Origin: null\r\n", b"Origin: https://app.example\r\n"):
+                if status in (403, 405) and fields:
+                    continue  # decided by the origin that it has
+                with self.subTest(request=request, fields=fields):
+                    head = self.connect(request[:-2] + fields + b"\r\n")
+                    self.assertIn(f" {status} ", head[0])
+                    self.assertIn("Access-Control-Allow-Origin: *", head)
+                    self.assertIn(EXPOSED, head)
+                    self.assertEqual(str(head).count("Access-Control-"), 2)
+
+    def test_every_page_may_ask_a_public_path_with_any_field(self) -> None:
+        """The preflight is answered for a key that is not there too, or its 404 is not read."""
+        for path in (JWKS, f"/.well-known/{'A' * 43}.json", "/.well-known/openid-configuration"):
+            with self.subTest(path=path):
+                asked = ("Origin: https://evil.example", "Access-Control-Request-Method: GET")
+                head = self.head(get(path, *asked, method="OPTIONS"))
+                self.assertEqual(head[0], "HTTP/1.1 204 No Content")
+                for line in (
+                    "Access-Control-Allow-Origin: *",
+                    "Access-Control-Allow-Methods: GET, HEAD",
+                    "Access-Control-Allow-Headers: Authorization, Content-Type, *",
+                    "Access-Control-Max-Age: 7200",
+                ):
+                    self.assertIn(line, head)
+
+    def test_no_page_can_read_anything_else(self) -> None:
+        """Not the state of the server, nor the errors around it."""
+        for path in ("/", "/healthz", "/readyz", "/dev", "/dev/keys", "/introspect", "/no", "*"):
+            for method in ("GET", "POST", "OPTIONS"):
+                for fields in (("Origin: https://app.example",), *self.FOREIGN):
+                    head = self.connect(get(path, *fields, method=method))
+                    self.assertNotIn("Access-Control", str(head), (path, method, fields))
+
+    def connect(self, request: bytes) -> list[str]:
+        """The head of the answer to a request on a connection of its own."""
+        answer = Connection(self.site).send(request)
+        return answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+
+
+EXPOSED = "Access-Control-Expose-Headers: Allow, ETag, Retry-After, WWW-Authenticate"
+
+
+def refuse(*_: Any) -> None:
+    raise TooManyKeys("there are as many as may be", retry_after=1)
+
+
+def post(path: str, media_type: str, body: bytes, *fields: str) -> bytes:
+    """Return the octets of a request with a body."""
+    lines = (f"Content-Type: {media_type}", f"Content-Length: {len(body)}", *fields)
+    return get(path, *lines, method="POST") + body
 
 
 def ask(start: str, host: str, *fields: str) -> bytes:
