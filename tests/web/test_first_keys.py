@@ -157,6 +157,15 @@ class HoldTests(HttpTestCase):
             self.source.give()
         self.assertNotIn(key_pair(0).kid, self.kids(held))
 
+    def test_a_revocation_is_told_at_once(self) -> None:
+        """Even of the only key: who waited for the next one would go on with the revoked one."""
+        self.source.give()
+        kid = key_pair(0).kid
+        self.answered(self.ask(f"/dev?action=revoke&kid={kid}", "POST"))
+        self.assertEqual(self.kids(self.ask()), [])
+        response, _ = self.answered(self.ask())
+        self.assertEqual(self.header(response, "cache-control"), "no-store")
+
     def test_nothing_else_is_held(self) -> None:
         """Health, discovery, unknown kids and introspection are answered as ever."""
         codes = [
