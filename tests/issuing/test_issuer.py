@@ -93,6 +93,12 @@ class MintTests(IssuerTestCase):
                     self.clock.advance(0.5)
                     self.assertEqual(self.kids(), [])
 
+    def test_a_key_that_is_to_be_unknown_stays_so(self) -> None:
+        """Whatever has expired."""
+        wish = replace(EXPIRED_TOKEN, seal_with=DEFECTS["kid-unknown"].seal, published=False)
+        self.mint(wish)
+        self.assertEqual(self.kids(), [])
+
     def test_nothing_but_its_time_is_wrong_with_a_token_that_has_expired_alone(self) -> None:
         """Its signature verifies with the published key; claims and header are as asked for."""
         wish = replace(EXPIRED_TOKEN, claims={"sub": "s"}, header={"typ": "at+jwt"})

@@ -6,10 +6,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from jwksd.dev.clock import DevClock
+from jwksd.dev.faults import Fault, Faults
 from jwksd.issuing.firstkeys import HOLD
 from jwksd.issuing.rotating import Rotating
 from jwksd.web.http.site import GRACE, Site
-from jwksd.web.root import make_root
+from jwksd.web.root import Dev, make_root
 from tests.issuing.test_many_nodes import NodesTestCase
 from tests.support.app import make_app
 from tests.support.http import JWKS, Connection, HttpTestCase, get
@@ -131,6 +133,19 @@ class HoldTests(HttpTestCase):
         self.assertTrue(stays.received.startswith(b"HTTP/1.1 200 OK"))
         stays.lose()
 
+    def test_so_is_one_that_leaves_after_a_delay_that_was_asked_for(self) -> None:
+        """It waits for the keys then, as others do."""
+        faults = Faults(self.real)
+        faults.add(Fault("delay", count=1, until=None, delay=2))
+        dev = Dev(DevClock(self.app.clock), faults)
+        client = Connection(Site(make_root(self.app.issuer, dev), self.real))
+        client.send(get(JWKS))
+        self.assertEqual(self.waiting, 0)
+        self.real.advance(2)
+        self.assertEqual(self.waiting, 1)
+        client.lose()
+        self.assertEqual(self.waiting, 0)
+
     def test_after_a_reset_it_is_held_again(self) -> None:
         """And so it is for a client whose request was answered before, on the fast path."""
         self.source.give()
@@ -141,6 +156,15 @@ class HoldTests(HttpTestCase):
         while self.source.takers:
             self.source.give()
         self.assertNotIn(key_pair(0).kid, self.kids(held))
+
+    def test_a_revocation_is_told_at_once(self) -> None:
+        """Even of the only key: who waited for the next one would go on with the revoked one."""
+        self.source.give()
+        kid = key_pair(0).kid
+        self.answered(self.ask(f"/dev?action=revoke&kid={kid}", "POST"))
+        self.assertEqual(self.kids(self.ask()), [])
+        response, _ = self.answered(self.ask())
+        self.assertEqual(self.header(response, "cache-control"), "no-store")
 
     def test_nothing_else_is_held(self) -> None:
         """Health, discovery, unknown kids and introspection are answered as ever."""
