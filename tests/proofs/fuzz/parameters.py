@@ -349,7 +349,7 @@ def _defect(asking: Asking) -> None:
     if "defect" in asking.names():
         return
     names = [row.name for row in DEFECTS.values() if {"EC", "OKP"} <= row.kinds]
-    if asking.server.dev and chance(asking.random, 0.5):
+    if asking.server.dev and chance(asking.random, 0.3):
         asking.put("defect", asking.random.choice(tuple(DEFECTS)))
         statuses = frozenset({200, 400})  # not every defect goes with everything else
         asking.what, asking.expect = "a defect beside all else", Expect(statuses, token=_DEFECT)
@@ -387,7 +387,7 @@ def auth(random: Random, known: Known) -> Case:
     asking = Asking(random, server, place, AUTH)
     _ask_rightly(asking)
     spice = random.choices([row[0] for row in _SPICES], [row[1] for row in _SPICES])[0]
-    if server.dev and chance(random, 0.3):  # there are many
+    if server.dev and chance(random, 0.5):  # there are many
         spice = _defect
     if spice is not None:
         spice(asking)
