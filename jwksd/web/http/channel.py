@@ -8,6 +8,7 @@ The laws of the channel, beside those of the flow:
 
 import re
 from http import HTTPStatus
+from string import ascii_letters, digits
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -39,11 +40,7 @@ _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
 _TLS_HANDSHAKE = b"\x16"
 """The first octet of a client that speaks TLS (RFC 8446 §5.1)."""
 
-_NO_LINE = (b" ", b"\t", _TLS_HANDSHAKE)
-"""With which no line of a head begins."""
-
-_FIRST_OCTETS = frozenset(b"\r\n!#$%&'*+-.^_`|~") | frozenset(range(0x30, 0x3A))
-_FIRST_OCTETS |= frozenset(range(0x41, 0x5B)) | frozenset(range(0x61, 0x7B))
+_FIRST_OCTETS = b"\r\n!#$%&'*+-.^_`|~" + ascii_letters.encode() + digits.encode()
 """With which a method begins (RFC 9110 §9.1), or the empty line that may stand before it."""
 
 _log = Logger()
@@ -91,19 +88,32 @@ class Channel(Deadlines):
         elif not (self.awaits_turn and self._buffer):  # else the next request is the last
             self.loseConnection()
 
-    def lineReceived(self, line: bytes) -> None:
-        # twisted.web joins a folded line to the one before it (RFC 9112 §5.2), others do not.
-        if line.startswith(_NO_LINE):
-            self._refuse_beginning(line)
-        else:
-            super().lineReceived(line)
+    def dataReceived(self, data: bytes) -> None:
+        # twisted.web hands on in this way what came behind a request.
+        if not (self._busyReceiving and self._refuses(data)):
+            super().dataReceived(data)
 
-    def _watch_request(self) -> None:
-        # TLS and other protocols need not end a line, for which the parser would wait.
-        if self._buffer and not self.requests and self._buffer[0] not in _FIRST_OCTETS:
-            self._refuse_beginning(self._buffer)
-        else:
-            super()._watch_request()
+    def _take(self, data: bytes) -> None:
+        if not self._refuses(data):
+            super()._take(data)
+
+    def _refuses(self, data: bytes) -> bool:
+        """Refuse octets that are no part of a head, which twisted.web would wait for or take.
+
+        It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS and other
+        protocols need not end the line for which it waits.
+        """
+        if not self.line_mode:
+            return False
+        head = self._buffer + data
+        start = 2 if head.startswith(b"\r\n") else 0
+        if start and self.requests:
+            return False  # the head ends here
+        wrong = not self.requests and head[start : start + 1] not in _FIRST_OCTETS
+        if wrong or _is_folded(head, start):
+            self._refuse_beginning(head)
+            return True
+        return False
 
     def _refuse_beginning(self, octets: bytes) -> None:
         if self.requests or not octets.startswith(_TLS_HANDSHAKE):
@@ -193,3 +203,10 @@ def last_answer(error: JwksdError, *, with_body: bool = True) -> bytes:
     head = b"HTTP/1.1 %d %b\r\n" % (error.status, reason)
     head += b"".join(b"%b: %b\r\n" % field for field in fields)
     return head + b"\r\n" + (body if with_body else b"")
+
+
+def _is_folded(octets: bytes, start: int) -> bool:
+    """Return whether a line of the head that begins here begins with white space."""
+    end = octets.find(b"\r\n\r\n", start)
+    head = octets[start:] if end < 0 else octets[start:end]
+    return head.startswith((b" ", b"\t")) or b"\r\n " in head or b"\r\n\t" in head

@@ -30,18 +30,18 @@ class Deadlines(FlowControl):
     _part_began = 0.0
     """When the first octet of this part was received, in the reactor's seconds."""
 
-    _answered = 0.0
+    _answered_at = 0.0
     """When the last request was done, or the connection made, in the reactor's seconds."""
 
     @property
     def idle_since(self) -> float | None:
         """When the connection became idle, in the reactor's seconds; None if it is not idle."""
         busy = self.requests or self._buffer or self.paused
-        return None if busy else self._answered
+        return None if busy else self._answered_at
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._answered = self.site.reactor.seconds()
+        self._answered_at = self.site.reactor.seconds()
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
@@ -52,14 +52,11 @@ class Deadlines(FlowControl):
         if self._part is IDLE:
             super().resetTimeout()
 
-    def allContentReceived(self) -> None:
+    def requestDone(self, request: Any) -> None:
+        self._answered_at = self.site.reactor.seconds()
         if self._part is not IDLE:
             self._part = IDLE
-            self.timeOut = self.site.timeOut  # which twisted.web sets again after the answer
-        super().allContentReceived()
-
-    def requestDone(self, request: Any) -> None:
-        self._answered = self.site.reactor.seconds()
+            self._savedTimeOut = self.site.timeOut  # which twisted.web sets now
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:

@@ -148,20 +148,12 @@ class FastPathChannel(Channel):
     _idle = False
     """Whether no request is here, in part or whole, unread or unanswered."""
 
-    _answered_at = 0.0
-    """When the fast path answered last, in the reactor's seconds."""
-
     _socket: socket | None = None
     _recorded: list[bytes] | None = None
     """The answer that is being learned, without its body if that is large."""
 
     _recorded_octets = 0
     _done: Request | None = None
-
-    @property
-    def idle_since(self) -> float | None:
-        since = super().idle_since
-        return None if since is None else max(since, self._answered_at)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -204,7 +196,8 @@ class FastPathChannel(Channel):
     def _learn(self, head: bytes) -> None:
         """Answer a request on the ordinary path, and remember the answer if it can be repeated."""
         self._recorded, self._recorded_octets, self._done = [], 0, None
-        HTTPChannel.dataReceived(self, head)
+        if not self._refuses(head):
+            HTTPChannel.dataReceived(self, head)
         self._idle = self._is_idle()
         recorded, request = b"".join(self._recorded), self._done
         self._recorded = self._done = None

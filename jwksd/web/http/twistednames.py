@@ -71,6 +71,9 @@ NAMES = (
         HTTPChannel, "_trailerHeaders", CHANNEL, "of its transfer decoder: the trailer fields"
     ),
     TwistedName(http, "_MalformedChunkedDataError", CHANNEL, "raised to refuse a chunked body"),
+    TwistedName(
+        HTTPChannel, "_savedTimeOut", CHANNEL, "the time-out that is set again after an answer"
+    ),
     TwistedName(HTTPChannel, "_buffer", CHANNEL, "octets that are not parsed yet"),
     TwistedName(HTTPChannel, "line_mode", CHANNEL, "whether a head is expected, not a body"),
     TwistedName(
