@@ -43,8 +43,8 @@ class Deadlines(FlowControl):
         super().connectionMade()
         self._answered_at = self.site.reactor.seconds()
 
-    def dataReceived(self, data: bytes) -> None:
-        super().dataReceived(data)
+    def _end_turn(self) -> None:
+        super()._end_turn()
         self._watch_request()
 
     def resetTimeout(self) -> None:
