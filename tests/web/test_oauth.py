@@ -149,7 +149,7 @@ class TokenTests(OAuthTestCase):
             for data, content_type, status in (
                 (b"{}", "application/json", 415),
                 (b"a=%FF", "application/x-www-form-urlencoded", 400),
-                (b"a=" + b"x" * 140_000, "application/x-www-form-urlencoded", 413),
+                (b"a=" + b"x" * 270_000, "application/x-www-form-urlencoded", 413),
             ):
                 headers = {"Content-Type": content_type}
                 response, body = self.request("POST", path, data=data, headers=headers)
@@ -395,6 +395,14 @@ class IntrospectTests(OAuthTestCase):
                     problem = self.assert_problem(response, answer, 400, "invalid-parameter")
                     self.assertIn("claims and header make a token of", problem["detail"])
                     self.assertIn(str(MAX_TOKEN), problem["detail"])
+
+    def test_a_token_that_is_long_on_purpose_can_be_introspected(self) -> None:
+        """The largest of the catalogue is right, and so is one with as many claims as fit."""
+        for text in ("", "x" * 65_000):
+            with self.subTest(length=len(text)):
+                token = self.minted(defect="claims-100kb", claims={"x": text})
+                self.assertGreater(len(token), MAX_TOKEN)
+                self.assertIs(self.introspect(token)["active"], True)
 
     def test_a_body_that_is_longer_than_any_token_is_refused(self) -> None:
         """At /introspect, where the bound is that of a token; others keep theirs."""

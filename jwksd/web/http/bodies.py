@@ -19,7 +19,7 @@ from jwksd.web.http.resource import header
 MAX_BODY = 65_536
 """Octets of a request body. The largest sensible claims set is far smaller."""
 
-MAX_LONG_BODY = 131_072
+MAX_LONG_BODY = 262_144
 """Octets of a body that holds a token: the longest that is signed, and room for other fields."""
 
 MAX_FIELDS = 100
