@@ -121,6 +121,7 @@ class BodyTests(SiteTestCase):
         self.assertFalse(connection.closing)
         self.gate.waiter.callback(KeysInOrder().take_now("RS256"))
         self.assertIn(b" 200 OK", connection.received)
+        self.clock.advance(0)  # the next turn, in which that request is looked at
         self.clock.advance(HEAD_SECONDS)
         self.assertIn(b" 408 ", connection.received)
         connection.lose()
