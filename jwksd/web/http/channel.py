@@ -31,6 +31,9 @@ from jwksd.web.http.resource import header, problem, problem_headers
 _LONGEST_LENGTH = 15
 """Digits of the longest Content-Length; longer bodies would never end."""
 
+_LARGEST_CHUNK = 2**32
+"""Octets; larger chunks would never end either."""
+
 _BARE = re.compile(rb"[\0\r\n]")
 """Octets that no field line has (RFC 9110 §5.5); other parsers may end the line at one."""
 
@@ -67,6 +70,7 @@ class Channel(Deadlines):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        self._transferDecoder = None  # it refers to us, and only the collector would free both
         self.site.connection_closed(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -135,8 +139,8 @@ class Channel(Deadlines):
 
     def rawDataReceived(self, data: bytes) -> None:
         super().rawDataReceived(data)
-        # twisted.web takes a chunk of any size, which would never end either.
-        if getattr(self._transferDecoder, "length", 0) >= 10**_LONGEST_LENGTH:
+        # twisted.web takes a chunk of any size, which would never end.
+        if getattr(self._transferDecoder, "length", 0) > _LARGEST_CHUNK:
             self._respondToBadRequestAndDisconnect()
 
     def _finishRequestBody(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ The laws of the deadlines:
 3. Between requests a connection may be idle for the site's ``timeOut``. While we answer, or owe it
    a turn, nothing runs.
 4. A connection has one timer.
+5. However many are late at the same moment, a bounded number of them is ended in each turn.
 """
 
 from typing import Any
@@ -32,6 +33,9 @@ class Deadlines(FlowControl):
 
     _answered_at = 0.0
     """When the last request was done, or the connection made, in the reactor's seconds."""
+
+    _is_late = False
+    """Whether it is ended in its next turn."""
 
     @property
     def idle_since(self) -> float | None:
@@ -60,14 +64,27 @@ class Deadlines(FlowControl):
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
-        """Close the connection, unless we are slow, or enough of the body has come meanwhile."""
+        """End the connection in turn, unless we are slow, or enough of the body has come."""
         left = self.timeOut if self.awaits_turn else self._time_left()
         if left and left > 0:
             self.setTimeout(left)
             return
+        self._is_late = True
+        self._stop_reading()
+        self.site.turns.wait(self)
+
+    def take_turn(self) -> None:
+        if self._is_late:
+            self._end()
+        else:
+            super().take_turn()
+
+    def _end(self) -> None:
+        """Close the connection; one that has begun a request is told why."""
         if self._part is not IDLE and self._body_rest is None:
             self._refuse_late(self._part)
-        super().timeoutConnection()
+        self.loseConnection()
+        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
 
     def _watch_request(self) -> None:
         """Set the timer where a new part of a request has begun and is not complete."""

@@ -74,6 +74,9 @@ NAMES = (
     TwistedName(
         HTTPChannel, "_savedTimeOut", CHANNEL, "the time-out that is set again after an answer"
     ),
+    TwistedName(
+        HTTPChannel, "_abortingCall", CHANNEL, "cuts off a client that does not let itself be ended"
+    ),
     TwistedName(HTTPChannel, "_buffer", CHANNEL, "octets that are not parsed yet"),
     TwistedName(HTTPChannel, "line_mode", CHANNEL, "whether a head is expected, not a body"),
     TwistedName(

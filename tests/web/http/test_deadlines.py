@@ -1,6 +1,7 @@
 """Deadlines: a request that has begun is here in time, or it is answered with 408 and cut off."""
 
 from jwksd.web.http.deadlines import BODY_GRACE, BODY_RATE, HEAD_SECONDS
+from jwksd.web.http.turns import REQUESTS, Turns
 from tests.support.http import Connection
 from tests.support.keys import KeysInOrder
 from tests.web.http.test_site import GET, SiteTestCase
@@ -67,6 +68,51 @@ class HeadTests(SiteTestCase):
         self.clock.advance(1)
         self.assertTrue(connection.closing)
         connection.lose()
+
+
+class ManyTests(SiteTestCase):
+    def test_a_bounded_number_is_ended_in_a_turn(self) -> None:
+        """However many are late at the same moment, others are served between them."""
+        late = [Connection(self.site) for _ in range(3 * REQUESTS)]
+        for connection in late:
+            connection.send(GET[:20])
+        ended: list[int] = []
+
+        def take() -> None:
+            ended.append(sum(connection.closing for connection in late))
+            Turns.take(self.site.turns)
+
+        self.patch(self.site.turns, "take", take)
+        self.clock.advance(HEAD_SECONDS)
+        self.assertEqual(ended, [0, REQUESTS, 2 * REQUESTS])
+        for connection in late:
+            self.assert_problem(connection, 408)
+            connection.lose()
+
+    def test_one_that_leaves_before_its_turn_is_forgotten(self) -> None:
+        """Nothing is left of it in the reactor."""
+        connection = Connection(self.site)
+        connection.send(GET[:20])
+
+        def take() -> None:
+            connection.lose()
+            Turns.take(self.site.turns)
+
+        self.patch(self.site.turns, "take", take)
+        self.clock.advance(HEAD_SECONDS)
+        self.assertTrue(connection.lost)
+        self.assertEqual(connection.received, b"")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_keeps_its_end_open_is_cut_off(self) -> None:
+        """A quarter of a minute after it was told."""
+        connection = Connection(self.site)
+        connection.send(GET[:20])
+        self.clock.advance(HEAD_SECONDS)
+        self.clock.advance(0)
+        self.assertFalse(connection.lost)
+        self.clock.advance(15)
+        self.assertTrue(connection.lost)
 
 
 class BodyTests(SiteTestCase):
