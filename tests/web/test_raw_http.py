@@ -511,6 +511,28 @@ class FramingTests(RawTestCase):
             with self.subTest(line=line):
                 self.assert_refused(line + b"\r\nHost: localhost\r\n\r\n", 400)
 
+    def test_a_folded_line_is_refused_wherever_its_request_stands(self) -> None:
+        """First, behind one with a body, behind one without, and cut anywhere."""
+        folded = message(f"GET {JWKS}", "A: b\r\n folded")
+        for before, answered in (
+            (b"", 0),
+            (message(f"GET {JWKS}"), 1),
+            (message("POST /auth?expired=maybe", body="x=1"), 1),
+            (message("POST /auth?expired=maybe", body="\r\n \r\n\t"), 1),
+            (message(f"GET {JWKS}") + message("POST /auth?expired=maybe", body="") + b"\r\n", 2),
+        ):
+            for cut in (0, 1, 20, len(folded) - 16, len(folded) - 10):
+                with self.subTest(before=before[:20], cut=cut):
+                    wire = self.connect()
+                    wire.send(before + folded[:cut])
+                    for _ in range(answered):
+                        self.assertIn(wire.read().status, (200, 400, 415))
+                    wire.send(folded[cut:])
+                    self.assertEqual(
+                        wire.read().json["type"], "urn:jwksd:problem:malformed-request"
+                    )
+                    self.assertEqual(wire.rest(), b"")
+
     def test_tls_is_closed_at_once(self) -> None:
         """A ClientHello ends no line, and no answer of ours would be understood."""
         for octets in (
@@ -996,7 +1018,7 @@ class AuthTests(RawTestCase):
             with self.subTest(fields=fields):
                 answer = self.ask("POST /auth", *fields)
                 self.assertEqual((answer.status, answer["Content-Type"]), (200, media_type))
-                self.assertEqual(answer["Vary"], "Accept")
+                self.assertIn(answer["Vary"], ("Accept", "Accept, Origin"))
                 if media_type == JSON:
                     self.assertEqual(set(answer.json), {"token", "kid", "alg", "iat", "exp"})
 
@@ -1118,7 +1140,7 @@ class DocumentTests(RawTestCase):
                 with self.subTest(fields=fields, path=path):
                     answer = self.ask(f"GET {path}", *fields)
                     self.assertEqual((answer.status, answer["Content-Type"]), (200, media_type))
-                    self.assertEqual(answer["Vary"], "Accept")
+                    self.assertIn(answer["Vary"], ("Accept", "Accept, Origin"))
 
     def test_several_accept_lines_are_one_list(self) -> None:
         """RFC 9110 §5.3: lines of one name are joined by commas, in their order."""

@@ -9,6 +9,7 @@ The laws of the channel, beside those of the flow:
 import re
 from http import HTTPStatus
 from string import ascii_letters, digits
+from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -92,10 +93,10 @@ class Channel(Deadlines):
         elif not (self.awaits_turn and self._buffer):  # else the next request is the last
             self.loseConnection()
 
-    def dataReceived(self, data: bytes) -> None:
-        # twisted.web hands on in this way what came behind a request.
-        if not (self._busyReceiving and self._refuses(data)):
-            super().dataReceived(data)
+    def requestDone(self, request: Any) -> None:
+        super().requestDone(request)
+        if self._busyReceiving:  # twisted.web goes on with what came behind the request
+            self._refuses(b"")
 
     def _take(self, data: bytes) -> None:
         if not self._refuses(data):
@@ -107,9 +108,9 @@ class Channel(Deadlines):
         It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS and other
         protocols need not end the line for which it waits.
         """
-        if not self.line_mode:
-            return False
         head = self._buffer + data
+        if not (head and self.line_mode):
+            return False
         start = 2 if head.startswith(b"\r\n") else 0
         if start and self.requests:
             return False  # the head ends here

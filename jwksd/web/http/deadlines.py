@@ -40,7 +40,7 @@ class Deadlines(FlowControl):
     @property
     def idle_since(self) -> float | None:
         """When the connection became idle, in the reactor's seconds; None if it is not idle."""
-        busy = self.requests or self._buffer or self.paused
+        busy = self.requests or self._buffer or self.paused or self._body_rest is not None
         return None if busy else self._answered_at
 
     def connectionMade(self) -> None:

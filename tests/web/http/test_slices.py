@@ -276,7 +276,7 @@ class EndTests(SliceTestCase):
         pipe = self.begin(get(JWKS))
         pipe.lose()
         self.assertIsNone(pipe.channel._body_rest)
-        self.assertEqual(self.site._channels, {self.connection.channel})
+        self.assertEqual(list(self.site.connections), [self.connection.channel])
 
     def test_who_takes_nothing_for_a_minute_is_cut_off(self) -> None:
         """Whether its connection would have been kept or not; nothing is added to the answer."""
