@@ -15,6 +15,7 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from time import monotonic
 from typing import Any, TextIO
@@ -211,7 +212,7 @@ class OtherTests(StreamTestCase):
 
     def test_a_file(self) -> None:
         """It is written where it is, behind what others have written."""
-        path = self.mktemp()
+        path = Path(self.enterContext(TemporaryDirectory()), "log")
         stream = self.stream(os.open(path, os.O_WRONLY | os.O_CREAT))
         os.write(stream.fileno(), b"before\n")
         print("é", "line", file=stream)
