@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import count
 
@@ -141,7 +142,7 @@ class Run:
                 answer = await connection.read(case.method)
                 demand(answer is not None, "the connection ended without an answer")
                 assert answer is not None
-                self._count(case, judge(case, answer, self._known, time.time()))
+                self._count(case, judge(case, answer, self._known, _dated(answer)))
             except Wrong as wrong:
                 self._violated(number, case, str(wrong), answer)
                 if answer is None:
@@ -251,3 +252,8 @@ class Run:
         ended = f"{len(self.violations)} violations" if self.violations else "every one was right"
         lines += ["", f"{total:,} inputs in {seconds:.0f} s, seed {self._seed}: {ended}"]
         return "\n".join(lines)
+
+
+def _dated(answer: Answer) -> float:
+    """When an answer was made, by its own word, however late it is read; in whole seconds."""
+    return parsedate_to_datetime(answer["Date"] or "").timestamp()
