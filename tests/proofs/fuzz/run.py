@@ -256,4 +256,5 @@ class Run:
 
 def _dated(answer: Answer) -> float:
     """When an answer was made, by its own word, however late it is read; in whole seconds."""
-    return parsedate_to_datetime(answer["Date"] or "").timestamp()
+    date = answer["Date"]
+    return time.time() if date is None else parsedate_to_datetime(date).timestamp()
