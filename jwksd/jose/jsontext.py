@@ -12,7 +12,6 @@ The rules of the reader:
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from math import isfinite
 from typing import NoReturn
 
@@ -29,8 +28,10 @@ _canonical = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 _BOM = "\ufeff"
 _SHOWN = 60
-# A string, whole or cut off, or a bracket. Possessive, so that no text takes more than one pass.
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+# Whole or cut off. Possessive, so that no text takes more than one pass.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"[]{}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -109,15 +110,16 @@ def _decoded(source: bytes | str, what: str) -> str:
 
 def _check_depth(text: str) -> None:
     """Refuse what the parser would follow deeper than ``MAX_DEPTH``, without following it."""
-    if text.count("[") + text.count("{") > MAX_DEPTH and max(_depths(text)) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(text):
         raise _Refused(f"it is nested too deeply, over {MAX_DEPTH} levels")
 
 
-def _depths(text: str) -> Iterator[int]:
-    depth = 0
-    for match in _STRUCTURE.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
-        yield depth
+def _is_too_deep(text: str) -> bool:
+    """Take away the innermost brackets again and again; say if some are left, or never closed."""
+    brackets = _STRING.sub("", text).encode("utf-8").translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 
 def _check_characters(text: str, value: object) -> None:
