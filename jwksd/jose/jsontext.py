@@ -117,8 +117,10 @@ def _check_depth(text: str) -> None:
 def _is_too_deep(text: str) -> bool:
     """Take away the innermost brackets again and again; say if some are left, or never closed."""
     brackets = _STRING.sub("", text).encode("utf-8").translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
+    levels = 0
+    while b"[]" in brackets and levels < MAX_DEPTH:
         brackets = brackets.replace(b"[]", b"")
+        levels += 1
     return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 
