@@ -95,7 +95,7 @@ class Channel(Deadlines):
 
     def requestDone(self, request: Any) -> None:
         super().requestDone(request)
-        if self._busyReceiving:  # twisted.web goes on with what came behind the request
+        if self._busyReceiving and not self.paused:  # else ``_take`` looks at what came behind it
             self._refuses(b"")
 
     def _take(self, data: bytes) -> None:

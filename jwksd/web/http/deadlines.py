@@ -70,7 +70,8 @@ class Deadlines(FlowControl):
             self.setTimeout(left)
             return
         self._is_late = True
-        self._stop_reading()
+        if not self._is_ending():
+            self._stop_reading()
         self.site.turns.wait(self)
 
     def take_turn(self) -> None:
@@ -80,10 +81,11 @@ class Deadlines(FlowControl):
             super().take_turn()
 
     def _end(self) -> None:
-        """Close the connection; one that has begun a request is told why."""
-        if self._part is not IDLE and self._body_rest is None:
-            self._refuse_late(self._part)
-        self.loseConnection()
+        """Close the connection, and cut it off if it stays; who has begun a request is told why."""
+        if not self._is_ending():
+            if self._part is not IDLE:
+                self._refuse_late(self._part)
+            self.loseConnection()
         self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
 
     def _watch_request(self) -> None:

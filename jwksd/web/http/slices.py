@@ -61,12 +61,13 @@ class SlicingChannel(http.HTTPChannel):
 
     def loseConnection(self) -> None:
         """Close the connection, once all of the answers is sent."""
+        if not self._closes:
+            self.setTimeout(self.site.timeOut)  # else who takes nothing would stay for ever
         if self._body_rest is None:
             self._networkProducer.resumeProducing()  # TLS reads the end of the other side
             super().loseConnection()
-        elif not self._closes:
+        else:
             self._closes = True
-            self.setTimeout(self.site.timeOut)  # else who takes nothing would stay for ever
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._body_rest, self._closes = None, True

@@ -69,6 +69,16 @@ class HeadTests(SiteTestCase):
         self.assertTrue(connection.closing)
         connection.lose()
 
+    def test_a_head_that_was_refused_is_not_late_as_well(self) -> None:
+        """A client that does not leave at once gets one answer, and is cut off."""
+        connection = Connection(self.site)
+        connection.send(GET[:20])
+        connection.send(b"\r\n folded\r\n")
+        self.clock.pump([HEAD_SECONDS, 60, 15])
+        self.assertEqual(connection.received.count(b"HTTP/1.1 4"), 1)
+        self.assert_problem(connection, 400)
+        self.assertTrue(connection.lost)
+
 
 class ManyTests(SiteTestCase):
     def test_a_bounded_number_is_ended_in_a_turn(self) -> None:

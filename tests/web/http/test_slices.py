@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from jwksd.jose.keysets import Document
 from jwksd.web.http.channel import Channel
-from jwksd.web.http.fastpath import FastPathChannel
+from jwksd.web.http.fastpath import MAX_HEAD, FastPathChannel
 from jwksd.web.http.site import GRACE
 from jwksd.web.http.slices import SLICE
 from tests.support.fastpath import FastPathTestCase
@@ -149,6 +149,20 @@ class SliceTests(SliceTestCase):
                 self.turn(pipe)
             self.assertEqual(masked(bytes(pipe.taken)), masked(b"".join(map(self.whole, requests))))
             self.assertLessEqual(pipe.most, SLICE + 2 * HEAD)
+
+    def test_what_is_no_request_is_refused_behind_a_large_answer(self) -> None:
+        """Never in the middle of it."""
+        request = get(JWKS, "A: " + "b" * MAX_HEAD)  # the fast path leaves it to the parser
+        for channel in (FastPathChannel, Channel):
+            for wrong in (b"(no request)\r\n", get("/healthz", "B: c\r\n folded")):
+                pipe = self.pipe(channel)
+                pipe.channel.dataReceived(request + wrong)
+                pipe.take()
+                self.turn(pipe)
+                pipe.take()
+                expected = self.whole(request) + self.whole(wrong)
+                self.assertEqual(masked(bytes(pipe.taken)), masked(expected))
+                self.assertTrue(pipe.lost)
 
     def test_a_head_has_no_body_to_wait_for(self) -> None:
         """HEAD and 304 are answered whole at once."""
@@ -291,3 +305,15 @@ class EndTests(SliceTestCase):
             self.clock.advance(15)
             self.assertTrue(pipe.lost)
             self.assertTrue(self.whole(request)[200:].startswith(bytes(pipe.taken[200:])))
+
+    def test_a_last_answer_that_nobody_takes_is_not_kept_for_ever(self) -> None:
+        """However small: the connection is cut off, and its place is free."""
+        for request in (get("/healthz", "Connection: close"), b"(no request)\r\n"):
+            pipe = self.pipe()
+            pipe.channel.dataReceived(request)
+            self.clock.advance(60)
+            self.assertFalse(pipe.lost)
+            self.clock.advance(0)
+            self.clock.advance(15)
+            self.assertTrue(pipe.lost)
+            self.assertNotIn(pipe.channel, list(self.site.connections))
