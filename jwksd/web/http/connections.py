@@ -8,6 +8,7 @@ The laws of this module:
 3. What a connection costs does not depend on how many there are.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -41,7 +42,8 @@ class _Queue(Generic[C]):
     """Open connections, those first that have probably been idle longest."""
 
     def __init__(self) -> None:
-        self._looked_at: dict[C, float] = {}
+        # A dict would walk over the places of all that have left to find the first.
+        self._looked_at: OrderedDict[C, float] = OrderedDict()
         """When each was idle at the latest, as far as was seen."""
 
     def __len__(self) -> int:
@@ -51,8 +53,8 @@ class _Queue(Generic[C]):
         return iter(self._looked_at)
 
     def put_last(self, connection: C, now: float) -> None:
-        self.remove(connection)
         self._looked_at[connection] = now
+        self._looked_at.move_to_end(connection)
 
     def remove(self, connection: C) -> None:
         self._looked_at.pop(connection, None)
