@@ -11,7 +11,7 @@ from http import HTTPStatus
 from string import ascii_letters, digits
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,6 +34,9 @@ _LONGEST_LENGTH = 15
 
 _LARGEST_CHUNK = 2**32
 """Octets; larger chunks would never end either."""
+
+_REFUSAL_SECONDS = 10
+"""How long a connection that is refused may take to end."""
 
 _BARE = re.compile(rb"[\0\r\n]")
 """Octets that no field line has (RFC 9110 §5.5); other parsers may end the line at one."""
@@ -181,16 +184,25 @@ class Channel(Deadlines):
 
 
 class Refusal(Protocol):
-    """A connection that gets an error for an answer before it asks, and is closed."""
+    """A connection that gets an error for an answer before it asks, and is closed.
 
-    transport: ITransport
+    With TLS a client can keep it open by never ending its own side, so there is a time for that.
+    """
 
-    def __init__(self, error: JwksdError) -> None:
+    transport: Any
+
+    def __init__(self, error: JwksdError, reactor: IReactorTime) -> None:
         self._error = error
+        self._reactor = reactor
 
     def connectionMade(self) -> None:
+        self._cut_off = self._reactor.callLater(_REFUSAL_SECONDS, self.transport.abortConnection)
         self.transport.write(last_answer(self._error))
         self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._cut_off.active():
+            self._cut_off.cancel()
 
 
 def last_answer(error: JwksdError, *, with_body: bool = True) -> bytes:

@@ -79,7 +79,8 @@ class Site(server.Site):
         host, now = getattr(addr, "host", None), self.reactor.seconds()
         if not self.connections.have_room(host, now):
             self._report_refusal(now)
-            return Refusal(TooManyConnections("all connections are in use; try again", 1))
+            error = TooManyConnections("all connections are in use; try again", 1)
+            return Refusal(error, self.reactor)
         channel: Channel = super().buildProtocol(addr)
         is_unix = isinstance(addr, UNIXAddress)
         channel.admission = replace(self.admission, check_host=False) if is_unix else self.admission

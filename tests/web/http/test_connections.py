@@ -1,5 +1,6 @@
 """Connections: the bounds, and which connection gives way to a new one."""
 
+from time import thread_time
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.web.http import connections
-from jwksd.web.http.connections import Connections, client_of
+from jwksd.web.http.connections import MAX_CONNECTIONS, Connections, client_of
 from tests.support.http import Connection
 from tests.web.http.test_site import GET, POST, SiteTestCase
 
@@ -54,6 +55,22 @@ class BoundTests(SynchronousTestCase):
         fakes[1].idle_since = 2.0
         self.assertTrue(self.connections.have_room(None, 3.0))
         self.assertEqual([fake.closed for fake in fakes], [False, True, False])
+
+    def test_what_a_connection_costs_does_not_depend_on_how_many_there_are(self) -> None:
+        """Not even where all are busy, and each is looked at in its turn, again and again."""
+
+        def seconds(count: int) -> float:
+            self.connections = Connections()
+            self.connections.bound = count
+            for _ in range(count):
+                self.add(None, 1.0)
+            began = thread_time()
+            for _ in range(tries):
+                self.assertFalse(self.connections.have_room(None, 2.0))
+            return thread_time() - began
+
+        tries = 2 * MAX_CONNECTIONS // 64  # each is looked at twice
+        self.assertLess(seconds(MAX_CONNECTIONS), 8 * seconds(64))
 
     def test_a_removed_connection_leaves_its_place(self) -> None:
         """And removing it twice changes nothing."""
@@ -125,6 +142,16 @@ class SiteTests(SiteTestCase):
         self.assertEqual(slug, "urn:jwksd:problem:too-many-connections")
         busy[0].lose()
         self.assertEqual(self.connect().send(GET)[:15], b"HTTP/1.1 200 OK")
+
+    def test_a_client_that_was_refused_and_stays_is_cut_off(self) -> None:
+        """Such connections are in no count, so that nothing else would end them."""
+        self.site.connections.bound = 0
+        refused, leaving = self.connect(), self.connect()
+        leaving.lose()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(10)
+        self.assertTrue(refused.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_connection_that_was_used_last_stays(self) -> None:
         """By the ordinary path and by the fast path alike."""
