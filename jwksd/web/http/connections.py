@@ -99,6 +99,10 @@ class Connections(Generic[C]):
             return False
         return len(self._all) < self.bound or self._close_idle(self._all, now)
 
+    def of_client(self, host: str | None) -> int:
+        """Return how many are counted for the client of a host; 0 for this machine's own."""
+        return len(self._clients.get(client_of(host) or "", ()))
+
     def add(self, connection: C, host: str | None, now: float) -> None:
         """Count a new connection."""
         self._all.put_last(connection, now)

@@ -13,7 +13,7 @@ from jwksd.errors import TooManyConnections
 from jwksd.web.http.admission import Admission
 from jwksd.web.http.answers import RememberedAnswer
 from jwksd.web.http.channel import Channel, Refusal
-from jwksd.web.http.connections import Connections
+from jwksd.web.http.connections import PER_CLIENT, Connections
 from jwksd.web.http.fastpath import FastPath, FastPathChannel
 from jwksd.web.http.request import Request, access_log_line, log_line
 from jwksd.web.http.turns import Turns
@@ -78,8 +78,8 @@ class Site(server.Site):
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
         host, now = getattr(addr, "host", None), self.reactor.seconds()
         if not self.connections.have_room(host, now):
-            self._report_refusal(now)
-            error = TooManyConnections("all connections are in use; try again", 1)
+            self._report_refusal(host, now)
+            error = TooManyConnections("too many connections are in use; try again", 1)
             return Refusal(error, self.reactor)
         channel: Channel = super().buildProtocol(addr)
         is_unix = isinstance(addr, UNIXAddress)
@@ -89,16 +89,20 @@ class Site(server.Site):
         self.connections.add(channel, host, now)
         return channel
 
-    def _report_refusal(self, now: float) -> None:
+    def _report_refusal(self, host: str | None, now: float) -> None:
         self._refused += 1
         if now < self._reported + _REPORT:
             return
         self._log.warn(
-            "{refused} connections were refused since the last such line: {count} are open, none of"
-            " which was idle, and --max-connections allows {bound}",
+            "{refused} connections were refused since the last such line, for none was idle that"
+            " could give way: {count} are open, of {bound} by --max-connections; {own} of them are"
+            " of the client at {host}, of {most}",
             refused=self._refused,
             count=len(self.connections),
             bound=self.connections.bound,
+            own=self.connections.of_client(host),
+            host=host or "this machine",
+            most=PER_CLIENT,
         )
         self._refused, self._reported = 0, now
 

@@ -194,6 +194,20 @@ class SiteTests(SiteTestCase):
                 connection.lose()
                 self.assertEqual(len(self.site.connections), 0)
 
+    def test_a_refusal_tells_which_bound_it_was(self) -> None:
+        """That of all connections, or that of one client; both are told with their numbers."""
+        self.patch(connections, "PER_CLIENT", 2)
+        warned: list[Any] = []
+        self.patch(
+            self.site, "_log", type("Log", (), {"warn": lambda _, *a, **k: warned.append(k)})()
+        )
+        client = IPv4Address("TCP", "192.0.2.1", 1)
+        for address in (client, client, LOCAL, client):
+            self.connect(address).send(GET[:9])
+        told = {name: warned[0][name] for name in ("count", "bound", "own", "host")}
+        right = {"count": 3, "bound": MAX_CONNECTIONS, "own": 2, "host": "192.0.2.1"}
+        self.assertEqual(told, right)
+
     def test_refusals_are_told_once_a_minute(self) -> None:
         """With their number, so that a flood of them does not fill the log."""
         warned: list[Any] = []
