@@ -1,4 +1,4 @@
-"""FirstKeys: those who wait for first keys: tokens for one of their algorithm, readers for all.
+"""Requests that wait for first keys: for a token, that of one algorithm; for the key set, all.
 
 The laws of this module:
 1. A reader of the key set waits ``HOLD`` seconds of real time at most.

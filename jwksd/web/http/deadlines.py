@@ -8,6 +8,8 @@ The laws of the deadlines:
    a turn, nothing runs.
 4. A connection has one timer.
 5. However many are late at the same moment, a bounded number of them is ended in each turn.
+6. A connection that is to end has ``timeOut`` seconds for the rest of its answers, each slice of a
+   large body as many, and ``abortTimeout`` more; then it is cut off.
 """
 
 from typing import Any
