@@ -95,8 +95,8 @@ class Site(server.Site):
             return
         self._log.warn(
             "{refused} connections were refused since the last such line, for none was idle that"
-            " could give way: {count} are open, of {bound} by --max-connections; {own} of them are"
-            " of the client at {host}, of {most}",
+            " could give way: {count} are open, and --max-connections allows {bound}; {own} are"
+            " counted for {host}, and one client may have {most}",
             refused=self._refused,
             count=len(self.connections),
             bound=self.connections.bound,
