@@ -161,15 +161,17 @@ def client_id(request: Request, form: Form) -> str:
         InvalidClient: there is none, or it cannot be read.
         OAuthError: it is given in both ways.
     """
-    authorization = request.getHeader(b"authorization")
+    lines = request.requestHeaders.getRawHeaders(b"authorization") or ()
     posted = form.get("client_id")
-    if authorization is None:
+    if not lines:
         if posted is None:
             raise InvalidClient(
                 "say who you are: client_id and client_secret, basic or in the form"
             )
         return posted
-    client = _basic(authorization)
+    if len(lines) > 1:
+        raise OAuthError("invalid_request", "Authorization is given more than once")
+    client = _basic(lines[0])
     if form.get("client_secret") is not None or posted not in (None, client):
         detail = "the client authenticates twice: use basic authentication or the form, not both"
         raise OAuthError("invalid_request", detail)

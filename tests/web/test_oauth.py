@@ -140,6 +140,12 @@ class TokenTests(OAuthTestCase):
                 answer = self.post("/token", GRANT + fields, headers=headers)
                 self.assert_error(answer, 400, "invalid_request", "twice")
 
+    def test_authorization_is_one_field(self) -> None:
+        """Of two, a proxy may have looked at the other one."""
+        fields = ["Basic " + b64encode(b"me:s").decode(), "Basic " + b64encode(b"you:s").decode()]
+        answer = self.post("/token", GRANT, headers={"Authorization": fields})
+        self.assert_error(answer, 400, "invalid_request", "more than once")
+
     def test_everything_else_errs_in_the_same_voice(self) -> None:
         """Wrong methods, bodies and media types have the error JSON of OAuth too."""
         for path in ("/token", "/introspect"):

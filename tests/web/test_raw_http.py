@@ -289,6 +289,7 @@ class PathTests(RawTestCase):
             "\\auth",
             "%2Fauth",
             "ftp://localhost/auth",
+            "http://localhost/auth#?expired=true",
         ):
             with self.subTest(target=target):
                 self.assertIn(self.ask(f"POST {target}", body="").status, (400, 404))
@@ -477,6 +478,22 @@ class FramingTests(RawTestCase):
         ):
             with self.subTest(coding=coding):
                 octets = message("POST /auth", f"Transfer-Encoding: {coding}") + b"x=1&y"
+                self.assert_refused(octets, 400)
+
+    def test_a_transfer_coding_of_http_1_0_is_400(self) -> None:
+        """RFC 9112 §6.1: its framing is faulty, for a proxy of that version passes it on unseen."""
+        fields = b"Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.assert_refused(b"POST /auth HTTP/1.0\r\n" + fields + b"0\r\n\r\n", 400)
+
+    def test_lines_that_end_with_lf_alone_are_refused_at_once(self) -> None:
+        """Else we would wait for the end of a line that has ended for the client."""
+        for octets in (
+            b"GET / HTTP/1.1\nHost: localhost\n\n",
+            b"GET / HTTP/1.1\r\nHost: localhost\n\n",
+            b"GET / HTTP/1.1\n",
+            b"\r\nGET / HTTP/1.1\n",
+        ):
+            with self.subTest(octets=octets):
                 self.assert_refused(octets, 400)
 
     def test_what_is_no_request_line_is_400(self) -> None:

@@ -28,12 +28,12 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
-_LIKE_JSON = re.compile(rb"""\s*(\xef\xbb\xbf)?\s*['"]?(\{|\[\s*[\[{"])""")
+_LIKE_JSON = re.compile(rb"""\s*+(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*+['"]?(\{|\[\s*[\[{"])""")
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
-_NAME = re.compile(r";\s*name\s*=", re.IGNORECASE)
+_NAME = re.compile(r";\s*name\*?\s*=", re.IGNORECASE)
 _UTF8 = re.compile(r"utf-?8|(us-)?ascii", re.IGNORECASE)
-_LIKE_ASCII = re.compile(r"(iso-?8859-?|windows-|cp)[0-9]{1,4}|latin-?1", re.IGNORECASE)
-"""Charsets whose first 128 characters are those of ASCII."""
+_LIKE_ASCII = re.compile(r"iso-?8859-?[0-9]{1,2}|(windows-|cp)125[0-8]|latin-?1", re.I)
+"""Charsets whose first 128 characters are those of ASCII; those of cp037 are not."""
 
 Field = tuple[str, bytes]
 

@@ -108,8 +108,8 @@ class Channel(Deadlines):
     def _refuses(self, data: bytes) -> bool:
         """Refuse octets that are no part of a head, which twisted.web would wait for or take.
 
-        It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS and other
-        protocols need not end the line for which it waits.
+        It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS, other
+        protocols and clients that end lines with LF alone need not end the line it waits for.
         """
         head = self._buffer + data
         if not (head and self.line_mode):
@@ -118,7 +118,7 @@ class Channel(Deadlines):
         if start and self.requests:
             return False  # the head ends here
         wrong = not self.requests and head[start : start + 1] not in _FIRST_OCTETS
-        if wrong or _is_folded(head, start):
+        if wrong or _is_ill_formed(head, start):
             self._refuse_beginning(head)
             return True
         return False
@@ -157,8 +157,10 @@ class Channel(Deadlines):
     def _maybeChooseTransferDecoder(self, name: bytes, value: bytes) -> bool:
         # twisted.web accepts the coding "identity", which RFC 9112 §7 removed, and passes a length
         # of thousands of digits to int(), which raises.
-        unknown_coding = name == b"Transfer-Encoding" and value.lower() != b"chunked"
-        if unknown_coding or (name == b"Content-Length" and len(value) > _LONGEST_LENGTH):
+        # HTTP/1.0 knows no codings, so the framing is faulty (RFC 9112 §6.1).
+        is_coding = name == b"Transfer-Encoding"
+        wrong = is_coding and (value.lower() != b"chunked" or self._version != b"HTTP/1.1")
+        if wrong or (name == b"Content-Length" and len(value) > _LONGEST_LENGTH):
             self._respondToBadRequestAndDisconnect()
             self.length = None
             return False
@@ -222,8 +224,10 @@ def last_answer(error: JwksdError, *, with_body: bool = True) -> bytes:
     return head + b"\r\n" + (body if with_body else b"")
 
 
-def _is_folded(octets: bytes, start: int) -> bool:
-    """Return whether a line of the head that begins here begins with white space."""
+def _is_ill_formed(octets: bytes, start: int) -> bool:
+    """Return whether the head that begins here has a folded line, or one that LF alone ends."""
     end = octets.find(b"\r\n\r\n", start)
     head = octets[start:] if end < 0 else octets[start:end]
-    return head.startswith((b" ", b"\t")) or b"\r\n " in head or b"\r\n\t" in head
+    if head.startswith((b" ", b"\t")) or b"\r\n " in head or b"\r\n\t" in head:
+        return True
+    return head.count(b"\n") != head.count(b"\r\n")

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from operator import itemgetter
 from typing import Generic, Protocol, TypeVar
 
 MAX_CONNECTIONS = 10_000
@@ -60,17 +61,21 @@ class _Queue(Generic[C]):
         self._looked_at.pop(connection, None)
 
     def longest_idle(self, now: float) -> C | None:
-        """Return a connection that has not been used since it was looked at; None if none is seen.
+        """Return a connection that has not been used since it was looked at.
 
-        One that has been used, or is busy, is put last: so each is looked at in its turn.
+        One that has been used, or is busy, is put last: so each is looked at in its turn. Where all
+        have been used, that one is returned that has been idle longest; None if all are busy.
         """
+        idle: list[tuple[float, C]] = []
         for _ in range(min(_LOOKS, len(self))):
             connection, looked_at = next(iter(self._looked_at.items()))
             since = connection.idle_since
             if since is not None and since <= looked_at:
                 return connection
             self.put_last(connection, now if since is None else since)
-        return None
+            if since is not None:
+                idle.append((since, connection))
+        return min(idle, key=itemgetter(0))[1] if idle else None
 
 
 class Connections(Generic[C]):

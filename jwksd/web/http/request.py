@@ -119,7 +119,7 @@ class Request(server.Request):
             target = urlsplit(self.uri)
         except ValueError:
             return
-        if target.scheme in (b"http", b"https"):
+        if target.scheme in (b"http", b"https") and b"#" not in self.uri:
             self.path = target.path or b"/"
             self._target_host = (target.netloc,)
 

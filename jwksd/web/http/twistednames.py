@@ -60,6 +60,7 @@ NAMES = (
     TwistedName(
         HTTPChannel, "_command", CHANNEL, "the method of a request whose head is not complete"
     ),
+    TwistedName(HTTPChannel, "_version", CHANNEL, "the version of such a request"),
     TwistedName(
         HTTPChannel,
         "_finishRequestBody",

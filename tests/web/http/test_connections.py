@@ -47,6 +47,15 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(self.connections.have_room(None, 5.0))
         self.assertFalse(first.closed or third.closed)
 
+    def test_who_has_been_used_since_gives_way_all_the_same(self) -> None:
+        """Where every one has been used since it was looked at, the first new one is let in too.
+
+        So has every one, if only since it was made, which takes a moment.
+        """
+        fakes = [self.add(since, 1.0) for since in (2.5, 1.5, 2.0)]
+        self.assertTrue(self.connections.have_room(None, 3.0))
+        self.assertEqual([fake.closed for fake in fakes], [False, True, False])
+
     def test_one_that_is_busy_never_gives_way(self) -> None:
         """Where all are busy the new one is refused; once one is idle it gives way."""
         fakes = [self.add(None, 1.0) for _ in range(3)]
