@@ -1,6 +1,7 @@
 """The house rules: who may import whom, what is pure, and how large anything may get."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -152,6 +153,16 @@ class DocumentTests(TestCase):
         for init in Path(house.PACKAGE).rglob("__init__.py"):
             package = ".".join(init.parent.relative_to(CHECKOUT).parts)
             self.assertRegex(listed, rf"(?m)^    {package}$")
+
+    def test_only_text_is_kept(self) -> None:
+        """What a tool has downloaded or built, such as a package of Debian's, is not committed."""
+        if not (CHECKOUT / ".git").exists():
+            self.skipTest("no repository, but an archive of it")
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True)
+        for path in map(Path, listed.stdout.decode("utf-8").split("\0")[:-1]):
+            if (CHECKOUT / path).exists():
+                with self.subTest(path=path):
+                    (CHECKOUT / path).read_text("utf-8")
 
 
 class SizeTests(TestCase):

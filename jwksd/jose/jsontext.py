@@ -39,6 +39,10 @@ class BadJson(ValueError):
     """The text is not JSON, or none that is read here. The message is a sentence for the client."""
 
 
+class NotJson(BadJson):
+    """The text is no JSON at all, but may be something else that was meant."""
+
+
 class _Refused(ValueError):
     """The text is JSON, but has what is not taken."""
 
@@ -51,7 +55,8 @@ def parse(source: bytes | str, what: str, *, token: bool = False) -> object:
         token: whether it is the header or the payload of a token.
 
     Raises:
-        BadJson: it cannot be read, or breaks a rule of this module.
+        BadJson: it breaks a rule of this module.
+        NotJson: it cannot be read.
     """
     text = _decoded(source, what)
     if not token:
@@ -70,7 +75,7 @@ def parse(source: bytes | str, what: str, *, token: bool = False) -> object:
     except _Refused as error:
         raise BadJson(f"{what} is not JSON that is read here: {error}") from None
     except ValueError as error:
-        raise BadJson(f"{what} is not JSON: {error}") from None
+        raise NotJson(f"{what} is not JSON: {error}") from None
     return value
 
 

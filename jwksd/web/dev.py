@@ -78,6 +78,15 @@ _TAKEN: Mapping[str, frozenset[str]] = {
 }
 """The parameters of each action; the others have none."""
 
+_OF_EACH_FAULT = frozenset({"fault", "count", "seconds"})
+_OF_FAULT: Mapping[str, frozenset[str]] = {
+    "delay": frozenset({"delay"}),
+    "status": frozenset({"status", "retry_after"}),
+    "redirect": frozenset({"location"}),
+    "missing": frozenset({"kid"}),
+}
+"""The parameters of each fault, beside those of all; the others have no more."""
+
 
 class DevResource(JsonResource):
     """GET answers the state, POST changes it by ``?action=``."""
@@ -119,7 +128,7 @@ class DevResource(JsonResource):
         if act is None:
             allowed = ", ".join(sorted(self._actions))
             raise InvalidParameter(f"action must be one of {allowed}, not {shown(name)}")
-        _check_taken(name, parameters)
+        _check_taken(name, _TAKEN.get(name, frozenset()), parameters)
         return Deferred.fromCoroutine(self._act(request, act, name, parameters))
 
     async def _act(self, request: Request, act: Action, name: str, parameters: Parameters) -> None:
@@ -187,12 +196,13 @@ class DevResource(JsonResource):
         kind = parameters.get("fault")
         if kind not in KINDS:
             raise InvalidParameter(f"fault must be one of {', '.join(KINDS)}, not {shown(kind)}")
+        _check_taken(kind, _OF_EACH_FAULT | _OF_FAULT.get(kind, frozenset()), parameters)
         until = None
         if "seconds" in parameters:
             seconds = number(0, _DAY)("seconds", parameters["seconds"])
             until = self._faults.reactor.seconds() + seconds
         return Fault(
-            kind=str(kind),
+            kind=kind,
             count=parameters.get("count", 1 if until is None else None),
             until=until,
             status=parameters.get("status", 503),
@@ -229,10 +239,9 @@ class DefectsResource(JsonResource):
         respond_json(request, 200, {"defects": rows}, NO_STORE)
 
 
-def _check_taken(action: str, parameters: Parameters) -> None:
-    """Refuse a parameter that the action would pass over."""
-    taken = _TAKEN.get(action, frozenset())
+def _check_taken(what: str, taken: frozenset[str], parameters: Parameters) -> None:
+    """Refuse a parameter that an action or a fault would pass over."""
     others = sorted(parameters.keys() - taken)
     if others:
         takes = ", ".join(sorted(taken)) or "no parameter"
-        raise InvalidParameter(f"{action} takes {takes}, not {others[0]}")
+        raise InvalidParameter(f"{what} takes {takes}, not {others[0]}")

@@ -434,6 +434,9 @@ class FaultTests(DevTestCase):
             ({"fault": "redirect", "location": "a b"}, "location must be"),
             ({"fault": "redirect", "location": "a\r\nSet-Cookie: x"}, "location must be"),
             ({"fault": "missing", "kid": 1}, "kid must be a string"),
+            ({"fault": "status", "delay": 3}, "status takes count, fault, retry_after, seconds"),
+            ({"fault": "delay", "status": 500}, "delay takes count, delay, fault, seconds, not"),
+            ({"fault": "cut", "kid": "x"}, "cut takes count, fault, seconds, not kid"),
         ):
             with self.subTest(parameters=parameters):
                 wish = {"action": "fault", **parameters}

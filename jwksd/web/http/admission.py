@@ -145,6 +145,11 @@ def _wrong_host(host: bytes) -> str:
 
 
 def _cross_site(origins: Sequence[bytes]) -> str:
+    if tuple(origins) == (b"null",):
+        return (
+            "a page whose origin is null (a file, a data: URL, a sandboxed frame) may not do this;"
+            " serve it from an origin, and start the server with --cors-origin and that"
+        )
     origin = b", ".join(origins)[:_LONGEST_HOST].decode("ascii", "backslashreplace")
     return (
         f"a page of another origin ({origin or 'unknown'}) may not do this; start the server with"

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.web.server import Request
 
 from jwksd.errors import InvalidParameter, UnsupportedMediaType
-from jwksd.jose.jsontext import BadJson, parse, same, shown
+from jwksd.jose.jsontext import BadJson, NotJson, parse, same, shown
 from jwksd.web.http.bodies import (
     FORM,
     JSON,
@@ -42,6 +42,7 @@ _Given = tuple[str, object, Read]
 
 _CREDENTIALS = frozenset({"username", "password"})
 _READABLE = f"{JSON}, {FORM} and {MULTIPART}"
+_LIKE_FORM = re.compile(rb"[A-Za-z_]{1,40}=")
 _BEHIND_ANOTHER = re.compile(rb"[;?,\s]([^=;?,\s]{1,200})=")
 _ON_ANOTHER_LINE = re.compile(rb"[\r\n]([^=\r\n]{1,200})=")
 
@@ -106,6 +107,8 @@ def _from_body(body: Body, table: Table) -> list[_Given]:
 def _from_json(octets: bytes, table: Table) -> list[_Given]:
     try:
         members = parse(octets, "the body")
+    except NotJson as error:
+        raise InvalidParameter(f"{error}{_form_hint(octets)}") from None
     except BadJson as error:
         raise InvalidParameter(str(error)) from None
     if not isinstance(members, dict):
@@ -123,6 +126,11 @@ def _from_json(octets: bytes, table: Table) -> list[_Given]:
         for name, value in members.items()
         if name in table and value is not None
     ]
+
+
+def _form_hint(octets: bytes) -> str:
+    """Return what to do about a form that says that it is JSON."""
+    return f"; it looks like a form: send Content-Type: {FORM}" if _LIKE_FORM.match(octets) else ""
 
 
 def _from_form(form: bytes, where: str, table: Table, *, ascii_only: bool = False) -> list[_Given]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from jwksd.errors import InvalidParameter
-from jwksd.jose.jsontext import BadJson, parse_object, shown
+from jwksd.jose.jsontext import BadJson, NotJson, parse_object, shown
 
 Read = Callable[[str, object], object]
 
@@ -81,6 +81,8 @@ def object_text(name: str, value: object) -> dict[str, object]:
     """Return the members of a JSON object that is given as its text."""
     try:
         return parse_object(text(name, value), name)
+    except NotJson as error:
+        raise InvalidParameter(f"{error}; send the text of a JSON object, such as {{}}") from None
     except BadJson as error:
         raise InvalidParameter(str(error)) from None
 

@@ -357,6 +357,12 @@ class PageTests(FastPathTestCase):
     def head(self, request: bytes) -> list[str]:
         return self.connection.send(request).partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
+    def test_a_page_without_an_origin_is_told_to_have_one(self) -> None:
+        """`null` is no value of --cors-origin."""
+        answer = self.connection.send(get("/auth", "Origin: null", method="POST"))
+        self.assertIn(b"whose origin is null", answer)
+        self.assertIn(b"serve it from an origin", answer)
+
     def test_a_page_of_another_site_changes_nothing(self) -> None:
         """403 with the option that helps, wherever it posts, and no key is made."""
         for target in ("/auth", "/token", "/introspect", "/dev?action=resetkeys", "/no"):
