@@ -1,6 +1,5 @@
 """Connections: the bounds, and which connection gives way to a new one."""
 
-from time import thread_time
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.web.http import connections
-from jwksd.web.http.connections import MAX_CONNECTIONS, Connections, client_of
+from jwksd.web.http.connections import Connections, client_of
 from tests.support.http import Connection
 from tests.web.http.test_site import GET, POST, SiteTestCase
 
@@ -65,21 +64,29 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(self.connections.have_room(None, 3.0))
         self.assertEqual([fake.closed for fake in fakes], [False, True, False])
 
-    def test_what_a_connection_costs_does_not_depend_on_how_many_there_are(self) -> None:
-        """Not even where all are busy, and each is looked at in its turn, again and again."""
+    def test_a_bounded_number_is_looked_at(self) -> None:
+        """However many there are, and where all are busy, each in its turn."""
+        looked_at: list[int] = []
 
-        def seconds(count: int) -> float:
-            self.connections = Connections()
-            self.connections.bound = count
-            for _ in range(count):
-                self.add(None, 1.0)
-            began = thread_time()
-            for _ in range(tries):
-                self.assertFalse(self.connections.have_room(None, 2.0))
-            return thread_time() - began
+        class Busy(Fake):
+            number = 0
 
-        tries = 2 * MAX_CONNECTIONS // 64  # each is looked at twice
-        self.assertLess(seconds(MAX_CONNECTIONS), 8 * seconds(64))
+            @property
+            def idle_since(self) -> float | None:  # type: ignore[override]
+                looked_at.append(self.number)
+                return None
+
+            @idle_since.setter
+            def idle_since(self, since: float | None) -> None: ...
+
+        self.connections.bound = 1000
+        for number in range(1000):
+            connection = Busy(None)
+            connection.number = number
+            self.connections.add(connection, None, 1.0)
+        for _ in range(16):
+            self.assertFalse(self.connections.have_room(None, 2.0))
+        self.assertEqual(looked_at, [number % 1000 for number in range(16 * 64)])
 
     def test_a_removed_connection_leaves_its_place(self) -> None:
         """And removing it twice changes nothing."""
