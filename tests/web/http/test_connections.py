@@ -68,24 +68,23 @@ class BoundTests(SynchronousTestCase):
         """However many there are, and where all are busy, each in its turn."""
         looked_at: list[int] = []
 
-        class Busy(Fake):
-            number = 0
+        class Busy:
+            def __init__(self, number: int) -> None:
+                self.number = number
 
             @property
-            def idle_since(self) -> float | None:  # type: ignore[override]
+            def idle_since(self) -> None:
                 looked_at.append(self.number)
-                return None
 
-            @idle_since.setter
-            def idle_since(self, since: float | None) -> None: ...
+            def loseConnection(self) -> None:
+                raise AssertionError("it is busy")
 
-        self.connections.bound = 1000
+        connections: Connections[Busy] = Connections()
+        connections.bound = 1000
         for number in range(1000):
-            connection = Busy(None)
-            connection.number = number
-            self.connections.add(connection, None, 1.0)
+            connections.add(Busy(number), None, 1.0)
         for _ in range(16):
-            self.assertFalse(self.connections.have_room(None, 2.0))
+            self.assertFalse(connections.have_room(None, 2.0))
         self.assertEqual(looked_at, [number % 1000 for number in range(16 * 64)])
 
     def test_a_removed_connection_leaves_its_place(self) -> None:
