@@ -8,7 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from jwksd.web.http import connections
-from jwksd.web.http.connections import Connections, client_of
+from jwksd.web.http.connections import MAX_CONNECTIONS, Connections, client_of
 from tests.support.http import Connection
 from tests.web.http.test_site import GET, POST, SiteTestCase
 
