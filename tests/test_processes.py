@@ -341,7 +341,9 @@ class LimitTests(EndTestCase):
         process, port = self.serve("--max-connections", "2")
         for _ in range(2):
             busy = self.enterContext(socket.create_connection(("127.0.0.1", port), timeout=WAIT))
-            busy.sendall(b"GET")
+            fields = "Host: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            busy.sendall(f"POST /auth HTTP/1.1\r\n{fields}".encode())
+            self.assertIn(b" 100 Continue", busy.recv(100))  # so the server has seen its head
         self.assertEqual(ask(self.connect(port), "GET", JWKS)[0], 503)
         code, output = self.stop(process)
         self.assertEqual(code, 0)
