@@ -50,6 +50,8 @@ REFUSED: list[tuple[bytes, str]] = [
     (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested too deeply"),
     (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested too deeply"),
     (b"[" * 60_000, "nested too deeply"),
+    (b"[" * MAX_DEPTH + b"[],[]" + b"]" * MAX_DEPTH, "nested too deeply"),
+    (b'[{"a":' * (MAX_DEPTH // 2) + b"{},[]" + b"}]" * (MAX_DEPTH // 2), "nested too deeply"),
     (b'{"":[' * 10_000, "nested too deeply"),
     (rb'"\ud800"', "surrogate"),
     (rb'{"\udc00":1}', "surrogate"),
@@ -79,6 +81,9 @@ class ParseTests(TestCase):
             b'["' + b"[" * 1000 + b'"]',
             rb'["\"' + b"{" * 1000 + b'"]',
             rb'["\\",' + b"[]," * 100 + rb'"\\"]',
+            b"[{}" + b',{"a":[]}' * 1000 + b"]",
+            b"[" * (MAX_DEPTH - 1) + b"[],{}" + b"]" * (MAX_DEPTH - 1),
+            b'[{"a":' * (MAX_DEPTH // 2 - 1) + b"[{},{}]" + b"}]" * (MAX_DEPTH // 2 - 1),
             b"9" * MAX_DIGITS,
             b"-" + b"9" * MAX_DIGITS,
             b"1.7976931348623157e308",
@@ -147,6 +152,8 @@ class ValueTests(TestCase):
             (None, "null"),
             ("a\nb", r'"a\nb"'),
             ({"a": [1.5]}, '{"a": [1.5]}'),
+            ("é", '"é"'),
+            ("x" * 58, '"' + "x" * 58 + '"'),
             ("x" * 100, '"' + "x" * 59 + "…"),
         ):
             self.assertEqual(shown(value), text)
