@@ -46,6 +46,10 @@ class BoundTests(SynchronousTestCase):
                 promise.__exit__(None, None, None)
             self.assertEqual(self.wait(keys), None if promised else 60)
 
+    def test_past_the_bound_there_is_no_room_either(self) -> None:
+        """A store that several share may bring more keys than one of them may make."""
+        self.assertEqual(self.wait(self.live(2, 60, 60, 60)), 60)
+
     def test_a_promise_is_over_however_it_ends(self) -> None:
         """A key that could not be made takes no room from others."""
         keys = self.live(1)

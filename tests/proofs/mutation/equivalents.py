@@ -23,9 +23,9 @@ def is_equivalent(mutant: MutationSpec, module: Path) -> bool:
     if name.startswith("ReplaceBinaryOperator_"):
         changed = _operation_at(mutant.start_pos, module)
         if changed is None:
-            # The asterisk or slash of a signature, or two before a mapping: most other marks are no
-            # Python there, and a slash for an asterisk lets an argument be given by its place, which
-            # nobody does. One asterisk before a mapping gives its names for its values.
+            # The asterisk or slash of a signature, or two asterisks before a mapping: most other
+            # marks are no Python there, and a slash for an asterisk lets an argument be given by
+            # its place, which nobody does. One asterisk for two gives names in place of values.
             return name != "ReplaceBinaryOperator_Pow_Mul"
         return name in _UNIONS and _shares_nothing(changed, name)
     if name in _IDENTITIES:

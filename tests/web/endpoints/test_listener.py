@@ -84,7 +84,8 @@ class ListenerTests(SynchronousTestCase):
     def test_what_others_can_reach_is_refused_where_it_may_not_be(self) -> None:
         """By the explanation that was given; without one any address is fine."""
         for host, local in (("127.0.0.1", True), ("::1", True), (None, True), ("192.0.2.1", False)):
-            listener = self.listener(succeed(Port(host)), local_only="because")
+            ports = succeed(Port()), succeed(Port(host))  # the last one decides
+            listener = self.listener(*ports, local_only="because")
             with self.subTest(host=host):
                 if local:
                     listener.startService()
