@@ -35,6 +35,7 @@ OTHERS = (
         "exiprad",
         "exipried",
         "exabred",
+        "exzzred",
         "exipd",
         "xpire",
         "claimant",
