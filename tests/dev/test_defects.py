@@ -155,6 +155,15 @@ class CatalogueTests(TestCase):
             with self.subTest(defect=name):
                 self.assertEqual(len(octets(forge(DEFECTS[name], "ES256").split(".")[2])), length)
 
+    def test_what_was_changed_after_signing_is_what_the_row_tells(self) -> None:
+        """A subject was added to the payload, or to the header; the other is as it was signed."""
+        for name, changed in (("payload-changed", 1), ("header-changed", 0)):
+            right = forge(DEFECTS["control"], "EdDSA").split(".")
+            with self.subTest(defect=name):
+                token = forge(DEFECTS[name], "EdDSA").split(".")
+                self.assertEqual(json.loads(octets(token[changed]))["sub"], "administrator")
+                self.assertEqual(token[1 - changed], right[1 - changed])
+
     def test_an_identifier_is_wrong_by_what_the_row_tells(self) -> None:
         """The last kid of two is that of another key, and a huge one has ten thousand letters."""
         pair, foreign = pairs("ES256")
