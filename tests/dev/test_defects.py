@@ -16,6 +16,31 @@ from tests.support.keys import NOW
 from tests.support.primitives import octets, verify
 
 ISSUER, AUDIENCE = "https://issuer.example", "https://api.example"
+_HOUR = 3600
+_TIMES: dict[str, dict[str, object]] = {
+    "control": {"iat": NOW, "exp": NOW + _HOUR},
+    "control-exp-float": {"iat": NOW, "exp": NOW + _HOUR + 0.5},
+    "control-iat-missing": {"exp": NOW + _HOUR},
+    "control-nbf-past": {"iat": NOW, "exp": NOW + _HOUR, "nbf": NOW - 60},
+    "exp-past": {"iat": NOW - 2 * _HOUR, "exp": NOW - _HOUR},
+    "claims-case": {"iat": NOW - 2 * _HOUR, "exp": NOW - _HOUR, "EXP": NOW + _HOUR},
+    "exp-missing": {"iat": NOW},
+    "exp-string": {"iat": NOW, "exp": str(NOW + _HOUR)},
+    "exp-null": {"iat": NOW, "exp": None},
+    "exp-negative": {"iat": NOW, "exp": -1},
+    "exp-huge": {"iat": NOW, "exp": 10**30},
+    "exp-duplicated": {"iat": NOW, "exp": NOW - _HOUR},  # of two, json takes the last
+    "nbf-future": {"iat": NOW, "exp": NOW + _HOUR, "nbf": NOW + _HOUR},
+    "nbf-string": {"iat": NOW, "exp": NOW + _HOUR, "nbf": str(NOW + _HOUR)},
+    "iat-future": {"iat": NOW + _HOUR, "exp": NOW + _HOUR},
+    "iat-string": {"iat": "yesterday", "exp": NOW + _HOUR},
+    "key-expired": {"iat": NOW - 2 * _HOUR, "exp": NOW - _HOUR},
+}
+"""The times of each row that is about them."""
+
+_LENGTHS = {"sig-flipped": 64, "sig-truncated": 63, "sig-extended": 65, "sig-empty": 0}
+"""Octets of an ES256 signature, which has 64 (RFC 7518 §3.4)."""
+
 _SIGNED_RIGHT = ("control", "exp-", "nbf-", "iat-", "iss-", "aud-", "crit-", "typ-", "key-", "b64-")
 
 
@@ -110,6 +135,50 @@ class CatalogueTests(TestCase):
             if defect.verdict != "either":
                 with self.subTest(defect=defect.name, alg=alg):
                     self.assertEqual(self.verdict(defect, alg), defect.verdict)
+
+    def test_the_times_are_those_that_the_row_tells(self) -> None:
+        """To the second; a token that expired an hour ago was issued an hour before that."""
+        for name, times in _TIMES.items():
+            with self.subTest(defect=name):
+                claims = json.loads(octets(forge(DEFECTS[name], "ES256").split(".")[1]))
+                told = {
+                    name: claims[name] for name in claims if name.lower() in ("exp", "nbf", "iat")
+                }
+                self.assertEqual(told, times)
+                self.assertEqual(
+                    list(map(type, map(told.get, times))), list(map(type, times.values()))
+                )
+
+    def test_a_wrong_signature_is_wrong_by_what_the_row_tells(self) -> None:
+        """An octet more or less, and no more than that: a verifier may look at the length alone."""
+        for name, length in _LENGTHS.items():
+            with self.subTest(defect=name):
+                self.assertEqual(len(octets(forge(DEFECTS[name], "ES256").split(".")[2])), length)
+
+    def test_what_was_changed_after_signing_is_what_the_row_tells(self) -> None:
+        """A subject was added to the payload, or to the header; the other is as it was signed."""
+        for name, changed in (("payload-changed", 1), ("header-changed", 0)):
+            right = forge(DEFECTS["control"], "EdDSA").split(".")
+            with self.subTest(defect=name):
+                token = forge(DEFECTS[name], "EdDSA").split(".")
+                self.assertEqual(json.loads(octets(token[changed]))["sub"], "administrator")
+                self.assertEqual(token[1 - changed], right[1 - changed])
+
+    def test_an_identifier_is_wrong_by_what_the_row_tells(self) -> None:
+        """The last kid of two is that of another key, and a huge one has ten thousand letters."""
+        pair, foreign = pairs("ES256")
+        for name, kids in (
+            ("kid-duplicated", [pair.kid, foreign.kid]),
+            ("kid-unknown", [foreign.kid]),
+            ("kid-huge", ["k" * 10_000]),
+            ("kid-number", [1]),
+            ("kid-foreign", [pair.kid]),
+            ("kid-missing", []),
+        ):
+            with self.subTest(defect=name):
+                header = octets(forge(DEFECTS[name], "ES256").split(".")[0])
+                members = json.loads(header, object_pairs_hook=list)
+                self.assertEqual([value for member, value in members if member == "kid"], kids)
 
     def test_what_is_wrong_is_not_the_signature(self) -> None:
         """Where claims or extensions are wrong, the signature is right: one thing is broken."""

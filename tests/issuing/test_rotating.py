@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from zope.interface.verify import verifyObject
 
 from jwksd.errors import InvalidParameter, JwksdError, TooManyWaiting, UnknownKey
+from jwksd.interfaces import IKeyPolicy
 from jwksd.issuing.mintrequest import MintRequest
 from jwksd.jose.tokens import Token
 from tests.support.app import SCHEDULE
@@ -14,6 +16,10 @@ from tests.support.rotation import DAY, PLAIN, A, B, C, RotationTestCase, TwoKin
 
 
 class ScheduleTests(RotationTestCase):
+    def test_it_is_a_policy_as_any_other(self) -> None:
+        """It has every attribute and method that the issuer asks for."""
+        self.assertTrue(verifyObject(IKeyPolicy, self.policy))
+
     def test_one_key_signs_and_the_next_is_published(self) -> None:
         """Any number of tokens, one key; its successor is there from the start."""
         self.assertEqual({self.mint().kid for _ in range(5)}, {A})

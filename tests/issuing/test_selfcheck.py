@@ -18,7 +18,7 @@ from jwksd.jose.tokens import sign
 from jwksd.keysources.generating import generate
 from tests.support.app import SCHEDULE, make_app, run_at_once
 from tests.support.http import HttpTestCase
-from tests.support.keys import KeysInOrder, NothingReady, key_pair
+from tests.support.keys import NOW, KeysInOrder, NothingReady, key_pair
 
 POLICIES = ("per-token", "rotating")
 
@@ -227,6 +227,19 @@ class Machinery(HttpTestCase):
         self.clock.advance(0)
         self.running.pop()()
         self.assertEqual(asked, [4, "later"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_two_checks_begin_a_second_apart(self) -> None:
+        """At any time of day: the second waits for the rest of it, and for no more."""
+        began = NOW + 0.5
+        self.clock.advance(began)
+        check, begun = SelfCheck(self.clock, run_at_once), []
+        for asked in (0, 0.25, 5):
+            while self.clock.seconds() < began + asked:
+                self.clock.advance(0.125)
+            check.check(lambda: begun.append(self.clock.seconds()) or [], self.published)  # type: ignore[func-returns-value]
+            self.clock.advance(0)
+        self.assertEqual([time - began for time in begun], [0, 1, 5])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_key_that_is_gone_meanwhile_is_no_failure(self) -> None:

@@ -138,6 +138,15 @@ class KeySourceTests(SynchronousTestCase):
         for taker in waiting:
             self.assertNoResult(taker)
 
+    def test_before_a_key_was_timed_it_is_guessed(self) -> None:
+        """At a tenth of a second for each that waits, shared by the threads."""
+        for max_waiting, threads, seconds in ((100, 1, 10), (100, 4, 3), (1, 1, 1)):
+            source = self.source(max_waiting=max_waiting, threads=threads)
+            for _ in range(max_waiting):
+                source.take("RS256")
+            refused = self.failureResultOf(source.take("RS256"), TooManyWaiting).value
+            self.assertEqual(refused.retry_after, seconds)
+
     def test_the_time_to_come_back_follows_how_long_keys_take(self) -> None:
         """Where keys take long, a refused client gets a longer Retry-After."""
         source = self.source(max_waiting=4, threads=1)

@@ -50,6 +50,15 @@ class StoreTests(SecretsTestCase):
                     line, f"jwksd: --store needs {missing}: python -m pip install 'jwksd[sql]'"
                 )
 
+    def test_a_file_that_others_can_use_in_any_way_is_refused(self) -> None:
+        """Each of the six permissions of group and others is one too many; the owner's are not."""
+        for bit in range(6):
+            file = self.file(f"{bit}.db", "", 0o600 | 1 << bit)
+            with self.subTest(bit=bit):
+                self.assertIn("chmod 600", self.refusal(open_and_read, f"sqlite:///{file}"))
+        for mode in (0o600, 0o700):
+            open_and_read(f"sqlite:///{self.file(f'{mode}.db', '', mode)}")
+
     def test_a_password_is_never_shown(self) -> None:
         """Neither where the URL cannot be read, nor where nobody answers."""
         for rest, said in (

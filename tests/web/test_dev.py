@@ -139,6 +139,22 @@ class ParameterTests(DevTestCase):
             detail = self.refusal("/dev", json={"action": "fault", "fault": "status", **wish})
             self.assertIn("and whole", detail)
 
+    def test_every_number_is_taken_up_to_its_bounds(self) -> None:
+        """A million answers, any status of an error, a day of waiting, an hour of delay."""
+        for name, low, high in (
+            ("count", 1, 1_000_000),
+            ("status", 400, 599),
+            ("retry_after", 0, 86_400),
+            ("delay", 0, 3600),
+            ("seconds", 0, 86_400),
+        ):
+            for value in (low, high):
+                self.act("fault", fault="status", **{name: value})
+            for value in (low - 1, high + 1):
+                with self.subTest(name=name, value=value):
+                    wish = {"action": "fault", "fault": "status", name: value}
+                    self.assertIn(f"{name} must be a number", self.refusal("/dev", json=wish))
+
 
 class RotatingTests(DevTestCase):
     """The dev surface of a server with the rotating policy."""

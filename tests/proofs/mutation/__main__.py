@@ -26,6 +26,7 @@ from cosmic_ray.commands.init import _all_work_items
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_item import MutationSpec, TestOutcome
 
+from tests.proofs.mutation.equivalents import is_equivalent
 from tests.support.processes import CHECKOUT
 
 WHOLE = ("jwksd/lifecycle/", "jwksd/jose/verifying.py")
@@ -68,12 +69,15 @@ def mutants() -> list[MutationSpec]:
 def _is_worth(mutant: MutationSpec) -> bool:
     """Whether it changes what the code does, and not its types, memory or words in the log.
 
-    An operator in a type fails at import, which says nothing of the tests.
+    An operator in a type fails at import, which says nothing of the tests. Of what does the same
+    when it is changed, ``equivalents`` has the kinds.
     """
     module = CHECKOUT / mutant.module_path
     line = module.read_text("utf-8").splitlines()[mutant.start_pos[0] - 1]
     in_type = any(start <= mutant.start_pos < end for start, end in _types(module))
-    return not in_type and "slots=True" not in line and "_log" not in line
+    if in_type or "slots=True" in line or "_log" in line:
+        return False
+    return not is_equivalent(mutant, module)
 
 
 @cache
@@ -89,13 +93,15 @@ def _types(module: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             found.append(node.args[1])
     found += [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.BinOp)
-        and isinstance(node.value.op, ast.BitOr)
+        node.value for node in tree.body if isinstance(node, ast.Assign) and _is_type(node.value)
     ]
     return [_span(node) for node in found if node is not None]
+
+
+def _is_type(value: ast.expr) -> bool:
+    """Whether it is a union such as ``A | None``, or has parameters as ``Callable[[], A]`` has."""
+    union = isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr)
+    return union or isinstance(value, ast.Subscript)
 
 
 def _span(node: ast.expr) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -87,6 +87,18 @@ class BoundTests(SynchronousTestCase):
             self.assertFalse(connections.have_room(None, 2.0))
         self.assertEqual(looked_at, [number % 1000 for number in range(16 * 64)])
 
+    def test_what_a_refusal_costs_is_bounded(self) -> None:
+        """At most 64 connections are looked at; one that is idle behind them is found later."""
+        for busy, found in ((63, [True]), (64, [False, True]), (128, [False, False, True])):
+            self.connections = Connections()
+            self.connections.bound = busy + 1
+            for _ in range(busy):
+                self.add(None, 1.0)
+            idle = self.add(1.0, 1.0)
+            with self.subTest(busy=busy):
+                rooms = [self.connections.have_room(None, 2.0) for _ in found]
+                self.assertEqual((rooms, idle.closed), (found, True))
+
     def test_a_removed_connection_leaves_its_place(self) -> None:
         """And removing it twice changes nothing."""
         fakes = [self.add(None, 1.0, "10.0.0.1") for _ in range(3)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,21 @@ from tests.support.fastpath import FastPathTestCase
 from tests.support.http import JWKS, Connection, get, masked
 from tests.support.keys import NOW
 from tests.support.primitives import octets
+
+
+class Partial:
+    """A socket that takes so many octets at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = b""
+
+    def send(self, octets: bytes) -> int:
+        return self.sendmsg([octets])
+
+    def sendmsg(self, pieces: Sequence[bytes]) -> int:
+        self.taken += b"".join(pieces)[: self.room]
+        return len(self.taken)
 
 
 class RepeatTests(FastPathTestCase):
@@ -86,6 +102,29 @@ class RepeatTests(FastPathTestCase):
                     answer = self.connection.send(request)
                 (date,) = re.findall(rb"\r\nDate: (.*)\r\n", answer)
                 self.assertEqual(date.decode(), formatdate(int(seconds), usegmt=True))
+
+    def test_however_much_the_socket_takes_each_octet_is_sent_once(self) -> None:
+        """In order, be the answer one piece or two, and whether what is left is short or long."""
+        self.connection.send(get(JWKS))
+        whole = masked(self.connection.send(get(JWKS)))
+        for one_piece in (0, fastpath.MAX_SENT):
+            for taken in (
+                0,
+                1,
+                whole.index(b"{") - 1,
+                whole.index(b"{"),
+                len(whole) - 1,
+                len(whole),
+            ):
+                with patch("jwksd.web.http.answers._ONE_PIECE", one_piece):
+                    client = Connection(self.make_site())
+                    client.send(get(JWKS))
+                    client.channel._socket = sock = Partial(taken)
+                    client.transport.dataBuffer, client.transport._tempDataBuffer = b"", []  # type: ignore[attr-defined]
+                    rest = client.send(get(JWKS))
+                with self.subTest(one_piece=one_piece, taken=taken):
+                    self.assertEqual(masked(sock.taken + rest), whole)
+                    self.assertEqual(len(sock.taken), taken)
 
     def test_the_access_log_has_the_same_line(self) -> None:
         """Client, request, status and length; nothing where it is off."""

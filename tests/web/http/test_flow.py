@@ -146,6 +146,14 @@ class ShareTests(TurnTestCase):
             self.assertLessEqual(max(self.turns(client)), REQUESTS // 5 + 1)
             self.assertEqual(self.answers(client), REQUESTS)
 
+    def test_every_32_fields_count_as_a_request(self) -> None:
+        """Host is one of them; who sends a field less is answered as if there were none."""
+        for fields, answers in ((30, REQUESTS), (31, REQUESTS // 2), (62, REQUESTS // 2)):
+            client = Connection(self.site)
+            client.send(get("/healthz", *["A: b"] * fields) * REQUESTS)
+            with self.subTest(fields=fields):
+                self.assertEqual(self.answers(client), answers)
+
     def test_tiny_chunks_are_parsed_in_turns(self) -> None:
         """Each costs time; what is left of a body waits like a request."""
         head = get("/auth", "Transfer-Encoding: chunked", method="POST")

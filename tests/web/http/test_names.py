@@ -31,7 +31,23 @@ MISSPELT = {
 OTHERS = (
     *("", " ", "[]", "username", "password", "scope", "client_id", "grant_type", "audience"),
     *("exp", "algo", "alh", "al", "lag", "algorithm", "expiry", "expired_at", "expired2x", "life"),
-    *("xpire", "claimant", "head", "deflect2", "user[name]", "x" * 10_000, "é", "\0", "_", "-"),
+    *(
+        "exiprad",
+        "exipried",
+        "exabred",
+        "exzzred",
+        "exipd",
+        "xpire",
+        "claimant",
+        "head",
+        "deflect2",
+        "user[name]",
+        "x" * 10_000,
+        "é",
+        "\0",
+        "_",
+        "-",
+    ),
 )
 
 

@@ -268,6 +268,12 @@ class RefusalTests(TestCase):
                 self.assertIn(named, caught.exception.detail)
                 self.assertIn("application/json", caught.exception.detail)
 
+    def test_a_long_media_type_is_cut(self) -> None:
+        """A hundred characters of it are told."""
+        with self.assertRaises(UnsupportedMediaType) as caught:
+            read("", b"x", "a/" + "B" * 200)
+        self.assertRegex(caught.exception.detail, "a/b{98}[^b]")
+
     def test_octets_that_could_mean_something_else_are_refused(self) -> None:
         """Compressed, in another charset, or of two types: 415 or 400 with what would be right."""
         for body, content_type, fields, status, named in (

@@ -26,9 +26,17 @@ class Eager:
         self.aborted = True
 
 
+class Strict(Clock):
+    """A clock that refuses what is past, as a reactor does."""
+
+    def callLater(self, delay: float, *arguments: Any, **more: Any) -> Any:
+        assert delay >= 0
+        return super().callLater(delay, *arguments, **more)
+
+
 class TurnsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = Strict()
         self.turns = Turns(self.clock)
 
     def connections(self, count: int) -> list[Any]:
@@ -66,6 +74,17 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(shares, [REQUESTS // 8] * 4)
         self.assertEqual([connection.shares for connection in made[4:]], [[REQUESTS // 8]] * 4)
         self.assertEqual(self.turns.share, REQUESTS // 4)
+
+    def test_who_waits_on_has_its_turn_in_the_next_one_of_the_reactor(self) -> None:
+        """Nobody needs to ask for it, and it comes once, however many wait."""
+        made = self.connections(REQUESTS + 1)
+        for turn in range(1, 4):
+            (call,) = self.clock.getDelayedCalls()
+            self.assertEqual(call.getTime(), 0)
+            run: Any = call.func  # type: ignore[attr-defined]
+            call.cancel()  # advanced, the clock would run all that this sets as well
+            run()
+            self.assertEqual(sum(len(connection.shares) for connection in made), turn * REQUESTS)
 
     def test_when_nobody_waits_there_is_all_of_it(self) -> None:
         """And no timer is left."""
