@@ -78,9 +78,12 @@ class ProcessTestCase(TestCase):
 
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(TemporaryDirectory()))
-        # A shell ignores SIGINT for what it runs in the background, and children inherit that.
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.addCleanup(signal.signal, signal.SIGINT, handler)
+        # A shell ignores SIGINT for what it runs in the background, nohup SIGHUP; children inherit it.
+        for number, usual in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGHUP, signal.SIG_DFL),
+        ):
+            self.addCleanup(signal.signal, number, signal.signal(number, usual))
 
     def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
         """A process; it is killed after ``WAIT`` seconds, so no read from it blocks longer."""

@@ -148,11 +148,12 @@ class ParameterTests(DevTestCase):
             ("delay", 0, 3600),
             ("seconds", 0, 86_400),
         ):
+            kind = "delay" if name == "delay" else "status"
             for value in (low, high):
-                self.act("fault", fault="status", **{name: value})
+                self.act("fault", fault=kind, **{name: value})
             for value in (low - 1, high + 1):
                 with self.subTest(name=name, value=value):
-                    wish = {"action": "fault", "fault": "status", name: value}
+                    wish = {"action": "fault", "fault": kind, name: value}
                     self.assertIn(f"{name} must be a number", self.refusal("/dev", json=wish))
 
 
