@@ -78,7 +78,7 @@ class ProcessTestCase(TestCase):
 
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(TemporaryDirectory()))
-        # A shell ignores SIGINT for what it runs in the background, nohup SIGHUP; children inherit it.
+        # Children inherit what is ignored: SIGINT in the background of a shell, SIGHUP under nohup.
         for number, usual in (
             (signal.SIGINT, signal.default_int_handler),
             (signal.SIGHUP, signal.SIG_DFL),
