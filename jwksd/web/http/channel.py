@@ -98,7 +98,7 @@ class Channel(Deadlines):
 
     def requestDone(self, request: Any) -> None:
         super().requestDone(request)
-        if self._busyReceiving and not self.paused:  # else ``_take`` looks at what came behind it
+        if self._busyReceiving:
             self._refuses(b"")
 
     def _take(self, data: bytes) -> None:
@@ -110,9 +110,10 @@ class Channel(Deadlines):
 
         It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS, other
         protocols and clients that end lines with LF alone need not end the line it waits for.
+        What comes behind an answer that is not sent yet, or past the share, is looked at in its turn.
         """
         head = self._buffer + data
-        if not (head and self.line_mode):
+        if self.paused or not (head and self.line_mode):
             return False
         start = 2 if head.startswith(b"\r\n") else 0
         if start and self.requests:
