@@ -110,7 +110,7 @@ class Channel(Deadlines):
 
         It joins a folded line to the one before it (RFC 9112 §5.2), others do not. TLS, other
         protocols and clients that end lines with LF alone need not end the line it waits for.
-        What comes behind an answer that is not sent yet, or past the share, is looked at in its turn.
+        What comes behind an answer that is not sent yet, or past the share, waits for its turn.
         """
         head = self._buffer + data
         if self.paused or not (head and self.line_mode):
