@@ -210,7 +210,7 @@ class DaemonTests(TestCase):
         await client.post(f"{url}/auth")
         readers = service.issuer.policy.readers
         assert isinstance(readers, Readers)
-        readers.follow(["ES256"])
+        readers.follow(["ES256"], empty=True, revoked=False)
         asked = client.get(f"{url}/.well-known/jwks.json")
         while not len(readers):
             await deferLater(reactor, 0.01)

@@ -74,6 +74,7 @@ class Readers:
         self._missing = tuple(algorithms)
         self._until: dict[Deferred[None], float] = {}  # ordered, and quick to leave
         self._alarm = Alarm(reactor, self._refuse_late)
+        self._complete = False
         self._dismissed = False
 
     def __len__(self) -> int:
@@ -92,9 +93,20 @@ class Readers:
         self._alarm.set_latest(until)
         return waiter
 
-    def follow(self, missing: Iterable[str]) -> None:
-        """Learn which algorithms have no key now; where all have one, have all readers go on."""
-        self._missing = tuple(missing)
+    def follow(self, missing: Sequence[str], *, empty: bool, revoked: bool) -> None:
+        """Learn which algorithms have no key now; where none is waited for, have all readers go on.
+
+        Once all have had one, nobody waits for a key that was lost, until there is none at all: the
+        other keys would be kept from verifiers. Nor does who reads after a revocation, who must
+        learn of it.
+
+        Args:
+            missing: the algorithms.
+            empty: whether there is no key of any.
+            revoked: whether one was revoked a short time ago.
+        """
+        self._complete = not empty and (self._complete or not missing)
+        self._missing = () if self._complete or revoked else tuple(missing)
         if self._missing:
             return
         for waiter in self._leaving(list(self._until)):

@@ -266,9 +266,9 @@ class Rotator:
         if ring.keys != before.keys:
             self._check(partial(sample_tokens, list(signers.values())), self.holdings.keys.key_set)
         self._tokens.serve(signers)
-        # Who reads after a revocation must learn of it, though its successor may be missing yet.
-        needed = () if self.clock.seconds() < ring.alert_until else self.algorithms
-        self.readers.follow(alg for alg in needed if ring.active(alg) is None)
+        missing = [alg for alg in self.algorithms if ring.active(alg) is None]
+        revoked = self.clock.seconds() < ring.alert_until
+        self.readers.follow(missing, empty=not ring.keys, revoked=revoked)
 
     def _set_alarm(self, most: float = HEARTBEAT) -> None:
         if self._stopped:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from jwksd.dev.clock import DevClock
 from jwksd.dev.faults import Fault, Faults
-from jwksd.issuing.firstkeys import HOLD
+from jwksd.issuing.firstkeys import HOLD, Readers
 from jwksd.issuing.rotating import Rotating
 from jwksd.web.http.site import GRACE, Site
 from jwksd.web.root import Dev, make_root
@@ -156,6 +156,24 @@ class HoldTests(HttpTestCase):
         while self.source.takers:
             self.source.give()
         self.assertNotIn(key_pair(0).kid, self.kids(held))
+
+    def test_a_set_that_was_complete_is_held_no_more(self) -> None:
+        """While one algorithm has lost its key, verifiers of the others go on; not without any."""
+        readers = Readers(self.real, ["RS256", "PS256"])
+        for missing, empty, revoked, waits in (
+            (["RS256", "PS256"], True, False, True),
+            (["PS256"], False, False, True),
+            (["PS256"], False, True, False),
+            (["PS256"], False, False, True),
+            ([], False, False, False),
+            (["PS256"], False, False, False),
+            (["RS256", "PS256"], True, True, False),
+            (["RS256", "PS256"], True, False, True),
+            (["RS256"], False, False, True),
+        ):
+            readers.follow(missing, empty=empty, revoked=revoked)
+            with self.subTest(missing=missing, empty=empty, revoked=revoked):
+                self.assertEqual(readers.must_wait, waits)
 
     def test_a_revocation_is_told_at_once(self) -> None:
         """Even of the only key: who waited for the next one would go on with the revoked one."""
