@@ -299,6 +299,8 @@ class Client:
     def state(self) -> tuple[object, ...]:
         """All that the next octets, or their absence, are met with."""
         channel, transport = self.channel, self.transport
+        if self.lost:  # no octets are met with anything any more
+            return (True,)
         return (
             self.lost,
             transport.disconnecting,
