@@ -47,8 +47,8 @@ _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
 _TLS_HANDSHAKE = b"\x16"
 """The first octet of a client that speaks TLS (RFC 8446 §5.1)."""
 
-_FIRST_OCTETS = b"\r\n!#$%&'*+-.^_`|~" + ascii_letters.encode() + digits.encode()
-"""With which a method begins (RFC 9110 §9.1), or the empty line that may stand before it."""
+_FIRST_OCTETS = b"!#$%&'*+-.^_`|~" + ascii_letters.encode() + digits.encode()
+"""With which a method begins (RFC 9110 §9.1)."""
 
 _log = Logger()
 
@@ -118,7 +118,8 @@ class Channel(Deadlines):
         start = 2 if head.startswith(b"\r\n") else 0
         if start and self.requests:
             return False  # the head ends here
-        wrong = not self.requests and head[start : start + 1] not in _FIRST_OCTETS
+        allowed = _FIRST_OCTETS if start else b"\r\n" + _FIRST_OCTETS  # one empty line may be first
+        wrong = not self.requests and head[start : start + 1] not in allowed
         if wrong or _is_ill_formed(head, start):
             self._refuse_beginning(head)
             return True

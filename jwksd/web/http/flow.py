@@ -122,6 +122,8 @@ class FlowControl(SlicingChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """Take a chunked body in parts, because each of its chunks costs time."""
+        if self._is_ending():  # nobody will answer what follows
+            return
         if self._handlingRequest or self.length is not None:
             super().rawDataReceived(data)
             return

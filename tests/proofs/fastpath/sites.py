@@ -299,12 +299,10 @@ class Client:
     def state(self) -> tuple[object, ...]:
         """All that the next octets, or their absence, are met with."""
         channel, transport = self.channel, self.transport
-        if self.lost:  # no octets are met with anything any more
-            return (True,)
         return (
             self.lost,
             transport.disconnecting,
-            transport.producerState,
+            self.lost or transport.producerState,  # a transport that is lost reads nothing
             transport.waiting,
             len(self.outbox),
             channel.paused,
